@@ -1,0 +1,1 @@
+"""Everything that touches media. Imports the coordinator only."""

@@ -1,0 +1,1 @@
+"""From packets to LL-HLS: depacketizers, mixer, encoder, fMP4, segments and playlists."""

@@ -1,0 +1,1 @@
+"""RTP: sequence numbers, header columns, caches, loss, clocks, codecs."""

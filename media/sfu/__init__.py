@@ -1,0 +1,1 @@
+"""Publications, subscriptions, forwarding and negotiation."""

@@ -1,0 +1,1 @@
+"""One UDP port: datagram batches, ICE-lite, the DTLS seam, SRTP."""

@@ -1,0 +1,1 @@
+"""A participant's conversation with us: tokens, the WebSocket protocol, WHIP and WHEP."""

@@ -1,0 +1,1 @@
+"""HTTP: pages, admin API, live delivery, health and metrics."""
