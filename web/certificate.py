@@ -1,5 +1,6 @@
 """A self-signed certificate for a local network: browsers give cameras to secure pages only."""
 
+import contextlib
 import datetime
 import ipaddress
 import os
@@ -56,10 +57,8 @@ def _ends_soon(certificate: Path) -> bool:
 
 def _names(host: str) -> list[x509.GeneralName]:
     found = {"localhost", "127.0.0.1", "::1", socket.gethostname(), host}
-    try:
+    with contextlib.suppress(OSError):  # a machine without a resolvable name has the others
         found |= {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
-    except OSError:
-        pass  # a machine without a resolvable name still has the others
     names: list[x509.GeneralName] = []
     for text in sorted(found):
         try:
