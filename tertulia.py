@@ -17,7 +17,9 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import signal
+import socket
 import ssl
 import sys
 import tempfile
@@ -338,6 +340,66 @@ def welcome(config: Config, data_dir: Path, key_is_new: bool) -> str:
     return "\n".join(lines)
 
 
+# --------------------------------------------------------------------------- doctor
+
+
+class Finding(Struct, frozen=True):
+    """One thing looked at."""
+
+    what: str
+    good: bool
+    detail: str
+
+
+def command_doctor(args: argparse.Namespace) -> int:
+    """Look at what `serve` needs on this machine, and say what to do about what is missing."""
+    settings = gather_settings(args, dict(os.environ))
+    settings["auth"].setdefault("api_keys", {})
+    findings = [*examine_machine(), *examine_ports(settings)]
+    if args.json:
+        print(msgspec.json.encode(findings).decode())
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.good else 'FAIL'} {finding.what}: {finding.detail}")
+    return EXIT_OK if all(finding.good for finding in findings) else EXIT_FAILED
+
+
+def examine_machine() -> list[Finding]:
+    from coordinator.embedded import find_server_binary
+
+    findings = []
+    try:
+        findings.append(Finding("valkey", True, str(find_server_binary())))
+    except TertuliaError as error:
+        findings.append(Finding("valkey", False, error.detail))
+    player = Path(__file__).parent / "node_modules" / "hls.js" / "package.json"
+    found = player.exists()
+    findings.append(Finding("hls.js", found, str(player.parent) if found else "run: npm ci"))
+    memory = Path("/dev/shm")  # noqa: S108
+    free_mib = shutil.disk_usage(memory).free >> 20 if memory.is_dir() else 0
+    detail = f"{free_mib} MiB free in {memory}" if free_mib else "no /dev/shm: broadcasts use disk"
+    findings.append(Finding("memory for broadcasts", free_mib >= 64, detail))
+    return findings
+
+
+def examine_ports(settings: dict[str, Any]) -> list[Finding]:
+    web, media = ({**settings[section]} for section in ("web", "media"))
+    findings = []
+    for what, kind, host, port in (
+        ("HTTP port", socket.SOCK_STREAM, web.get("host"), int(web.get("port", WebConfig().port))),
+        ("UDP port", socket.SOCK_DGRAM, media.get("host"), int(media.get("port", 7880))),
+    ):
+        address = (host or LOOPBACK[0], port)
+        with socket.socket(type=kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+                findings.append(Finding(what, True, f"{port} is free"))
+            except OSError as error:
+                findings.append(Finding(what, False, f"{port}: {error.strerror}"))
+    return findings
+
+
 # --------------------------------------------------------------------------- command line
 
 
@@ -387,6 +449,11 @@ def make_parser() -> argparse.ArgumentParser:
     add_role_flags(media_parser, web=False, media=True)
     media_parser.add_argument("--name", help="name of the node (media-0)")
     media_parser.set_defaults(run=command_media)
+
+    doctor_parser = commands.add_parser("doctor", help="look at what serve needs here")
+    add_role_flags(doctor_parser, web=True, media=True)
+    doctor_parser.add_argument("--json", action="store_true")
+    doctor_parser.set_defaults(run=command_doctor)
 
     add_commands(commands)
     return parser

@@ -20,8 +20,9 @@ IGNORES_TERM = (
 ) + "time.sleep(60)\n"
 
 
-def child(name: str, program: str, path: Path, **options: float) -> ChildSpec:
-    return ChildSpec(name, [sys.executable, "-c", program, str(path)], **options)
+def child(name: str, program: str, path: Path, stop_timeout_s: float = 15.0) -> ChildSpec:
+    argv = [sys.executable, "-c", program, str(path)]
+    return ChildSpec(name, argv, stop_timeout_s=stop_timeout_s)
 
 
 async def until(what: str, condition: Callable[[], bool], timeout_s: float = 10) -> None:
