@@ -51,7 +51,7 @@ class State(
 Announcement = State | Change
 
 _encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(Announcement)
+_decoder: Final[msgspec.json.Decoder[Announcement]] = msgspec.json.Decoder(Announcement)
 
 
 def encode_line(message: Announcement) -> bytes:
