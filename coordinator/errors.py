@@ -40,6 +40,9 @@ CODES: Final[dict[str, ErrorCode]] = {
     "not_found": ErrorCode(404, "There is nothing here.", 4011),
     "precondition_failed": ErrorCode(412, "The resource has changed meanwhile.", 4012),
     "invalid_cursor": ErrorCode(400, "The cursor or position is not valid.", 4013),
+    "idempotency_mismatch": ErrorCode(
+        422, "The Idempotency-Key was used for another request.", 4014
+    ),
     # Who asks.
     "token_missing": ErrorCode(401, "A token is needed.", 4020),
     "token_invalid": ErrorCode(401, "The token is not valid.", 4021),
@@ -67,6 +70,7 @@ CODES: Final[dict[str, ErrorCode]] = {
     "deadline_exceeded": ErrorCode(504, "The media node did not answer in time.", 4204),
     "slow_consumer": ErrorCode(503, "The connection could not keep up.", 4205),
     "transport_failed": ErrorCode(503, "The media connection was lost.", 4206),
+    "broadcast_stalled": ErrorCode(503, "The broadcast does not move on.", 4207),
     "internal": ErrorCode(500, "Something went wrong on the server.", 4299),
 }
 
