@@ -1,13 +1,13 @@
 """The whole program, and real browsers."""
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, async_playwright
 
-from tests.fakes.running_server import RunningServer
+from tests.fakes.running_server import RunningServer, StartServer
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -21,8 +21,6 @@ CHROMIUM_FLAGS = [
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream=fps=30",
 ]
-
-StartServer = Callable[..., Awaitable[RunningServer]]
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -127,7 +129,7 @@ class RunningServer:
             grants=VideoGrants(**grants),
             name=identity.title(),
             ttl_s=3600,
-            now=_now(),
+            now=time.time(),
         )
 
     def join_token(self, identity: str, room: str) -> str:
@@ -156,7 +158,5 @@ class RunningServer:
             after = page["events"][-1]["id"]
 
 
-def _now() -> float:
-    import time
-
-    return time.time()
+StartServer = Callable[..., Awaitable[RunningServer]]
+"""The fixture ``start_server``: (*extra flags, media_nodes=1) -> a running server."""
