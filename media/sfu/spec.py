@@ -36,6 +36,8 @@ class CodecSpec:
     nack: bool = False
     pli: bool = False
     fir: bool = False
+    remb: bool = False
+    """``goog-remb`` was negotiated: a publisher is told how much it may send."""
 
 
 @dataclass(frozen=True, slots=True)
