@@ -66,6 +66,7 @@ def accept(media: RemoteMedia, offered: RemoteCodec) -> CodecSpec | None:
         nack="nack" in offered.feedback,
         pli="nack pli" in offered.feedback,
         fir="ccm fir" in offered.feedback,
+        remb="goog-remb" in offered.feedback,
     )
 
 

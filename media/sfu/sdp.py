@@ -118,7 +118,6 @@ class LocalMedia:
     codecs: tuple[CodecSpec, ...]
     profile: str = "UDP/TLS/RTP/SAVPF"
     extensions: dict[str, int] = field(default_factory=dict)
-    goog_remb: bool = False
     msid: str = ""
     ssrc: Ssrc | None = None
     rtx_ssrc: Ssrc | None = None
@@ -387,7 +386,7 @@ def candidate_lines(transport: LocalTransport) -> str:
 def _codec_lines(m: LocalMedia) -> Iterator[RTCRtpCodecParameters]:
     for spec in m.codecs:
         feedback = []
-        if m.goog_remb:
+        if spec.remb:
             feedback.append(RTCRtcpFeedback("goog-remb"))
         if spec.fir:
             feedback.append(RTCRtcpFeedback("ccm", "fir"))
