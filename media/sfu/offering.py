@@ -36,8 +36,10 @@ from media.sfu.spec import (
     SubscriptionSpec,
 )
 
-MAX_SUBSCRIBER_MEDIA: Final = 56
-"""m-lines of one subscriber; an offer of so many stays below the 64 KiB of an envelope."""
+MAX_SUBSCRIBER_MEDIA: Final = 120
+"""m-lines of one subscriber: sixty others with camera and microphone."""
+MAX_ANSWER_CHARS: Final = 120 * 1024
+"""A browser writes 600 to 900 characters for an m-line. A WebSocket message has 128 KiB."""
 
 _EXTENSION_IDS: Final = {EXT_MID: 1, EXT_AUDIO_LEVEL: 2, EXT_ABS_SEND_TIME: 3}
 # Dynamic payload types: 96-127 first, then 35-63 (RFC 3551 3 leaves them unassigned), as browsers
@@ -213,7 +215,7 @@ class SubscriberNegotiation:
         """
         if self._outstanding is None or self._outstanding.id != offer_id:
             raise PeerError("wrong_state", "There is no such offer outstanding.")
-        answer = parse(sdp)
+        answer = parse(sdp, max_chars=MAX_ANSWER_CHARS)
         self._check_lines(answer)
         live = [m for m in answer.media if not m.rejected]
         remote = self._remote

@@ -138,10 +138,10 @@ def invalid(detail: str) -> PeerError:
     return PeerError("invalid_sdp", detail)
 
 
-def parse(text: str) -> RemoteDescription:
+def parse(text: str, *, max_chars: int = MAX_SDP_CHARS) -> RemoteDescription:
     """Return the description in *text*. Raises PeerError("invalid_sdp")."""
-    if len(text) > MAX_SDP_CHARS:
-        raise invalid(f"A session description has at most {MAX_SDP_CHARS} characters.")
+    if len(text) > max_chars:
+        raise invalid(f"A session description has at most {max_chars} characters.")
     lines, feedback, bundle_only = _take_out(_bounded(text))
     try:
         session = codec.SessionDescription.parse("\r\n".join(lines) + "\r\n")

@@ -3,6 +3,7 @@
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
+from coordinator.envelope import MAX_REQUEST_BYTES
 from coordinator.errors import PeerError
 from coordinator.ids import ParticipantSid, TrackSid
 from coordinator.model import TrackKind
@@ -13,7 +14,7 @@ from media.sfu.offering import (
     SubscriberNegotiation,
     WantedTrack,
 )
-from media.sfu.sdp import MAX_SDP_CHARS, LocalTransport, RemoteMedia, parse
+from media.sfu.sdp import LocalTransport, RemoteMedia, parse
 from media.sfu.spec import EXT_AUDIO_LEVEL, CodecSpec
 from tests.fakes.offers import CLIENT
 
@@ -64,7 +65,7 @@ def taken(
 
 
 def lines_of(offer: Offer) -> tuple[RemoteMedia, ...]:
-    return parse(offer.sdp).media
+    return parse(offer.sdp, max_chars=MAX_REQUEST_BYTES).media
 
 
 def test_there_is_no_offer_without_a_track(
@@ -232,7 +233,7 @@ def test_a_full_subscriber_waits_for_a_free_m_line_and_its_offer_fits_an_envelop
         subscriber.want(wanted(f"TR_{number}", "video"))
     offer, _ = taken(subscriber, transport)
     assert len(offer.tracks) == MAX_SUBSCRIBER_MEDIA
-    assert len(offer.sdp) < MAX_SDP_CHARS - 4096
+    assert len(offer.sdp) < MAX_REQUEST_BYTES / 4
     assert subscriber.waiting == 1
     subscriber.unwant(TrackSid("TR_0"))
     taken(subscriber, transport)
