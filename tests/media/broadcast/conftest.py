@@ -1,0 +1,196 @@
+"""Real media for the broadcast's tests: encoded by PyAV, packetized by aiortc, sent on time."""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from aiortc.codecs import get_encoder
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from av.audio.codeccontext import AudioCodecContext
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
+
+FRAME_RATE_HZ = 30
+CLOCK_RATES_HZ = {"video/VP8": 90000, "video/H264": 90000, "audio/opus": 48000}
+PAYLOAD_TYPES = {"video/VP8": 96, "video/H264": 102, "audio/opus": 111}
+ENCODERS = {"video/VP8": "libvpx", "video/H264": "libx264"}
+
+
+def rtp(
+    payload: bytes,
+    *,
+    sequence_number: int,
+    timestamp: int,
+    marker: bool = False,
+    payload_type: int = 96,
+    ssrc: int = 1,
+) -> bytes:
+    """One RTP packet (RFC 3550 5.1) with the plainest header."""
+    return (
+        struct.pack(
+            ">BBHII",
+            0x80,
+            payload_type | (0x80 if marker else 0),
+            sequence_number & 0xFFFF,
+            timestamp & 0xFFFFFFFF,
+            ssrc,
+        )
+        + payload
+    )
+
+
+@dataclass
+class Track:
+    """A track as a sender would send it: bursts of packets, each with the time it is due."""
+
+    mime: str
+    bursts: list[tuple[float, list[bytes]]]
+    encoded: list[bytes] = field(default_factory=list)
+    """The frames before packetization."""
+
+    @property
+    def payload_type(self) -> int:
+        return PAYLOAD_TYPES[self.mime]
+
+    @property
+    def clock_rate_hz(self) -> int:
+        return CLOCK_RATES_HZ[self.mime]
+
+
+def picture(index: int, width: int, height: int, brightness: int) -> av.VideoFrame:
+    """A grey picture with a bright bar that moves 4 pixels a frame."""
+    frame = av.VideoFrame(width, height, "yuv420p")
+    rows = np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)  # type: ignore[call-overload]
+    rows[:] = brightness
+    left = index * 4 % (width - 16)
+    rows[:, left : left + 16] = 235
+    for plane in frame.planes[1:]:
+        np.frombuffer(plane, np.uint8)[:] = 128  # type: ignore[call-overload]
+    return frame
+
+
+def encode_video(
+    mime: str,
+    *,
+    duration_s: float,
+    width: int = 320,
+    height: int = 240,
+    brightness: int = 60,
+    keyframe_every: int = 30,
+    ssrc: int = 1000,
+    first_sequence_number: int = 65500,
+    first_timestamp: int = 0xFFFFF000,
+) -> Track:
+    context = av.CodecContext.create(ENCODERS[mime], "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+    context.time_base, context.framerate = Fraction(1, 90000), Fraction(FRAME_RATE_HZ, 1)
+    context.bit_rate = 500_000
+    context.options = (
+        {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "g": "9999"}
+        if mime == "video/VP8"
+        else {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "repeat-headers=1"}
+    )
+    packer = get_encoder(RTCRtpCodecParameters(mimeType=mime, clockRate=90000))
+    track = Track(mime, [])
+    number = first_sequence_number
+    for index in range(int(duration_s * FRAME_RATE_HZ)):
+        frame = picture(index, width, height, brightness)
+        frame.pts, frame.time_base = index * 3000, Fraction(1, 90000)
+        if index % keyframe_every == 0:
+            frame.pict_type = PictureType.I
+        for packet in context.encode(frame):
+            packet.time_base = Fraction(1, 90000)
+            track.encoded.append(bytes(packet))
+            payloads, _ = packer.pack(packet)
+            burst = []
+            for position, payload in enumerate(payloads):
+                burst.append(
+                    rtp(
+                        payload,
+                        sequence_number=number,
+                        timestamp=first_timestamp + index * 3000,
+                        marker=position == len(payloads) - 1,
+                        payload_type=PAYLOAD_TYPES[mime],
+                        ssrc=ssrc,
+                    )
+                )
+                number += 1
+            track.bursts.append((index / FRAME_RATE_HZ, burst))
+    return track
+
+
+def encode_tone(
+    *,
+    duration_s: float,
+    frequency_hz: float = 440.0,
+    amplitude: float = 0.3,
+    beep_every_s: float | None = None,
+    ssrc: int = 2000,
+    first_timestamp: int = 0xFFFFE000,
+) -> Track:
+    """A steady tone, or 100 ms beeps at the whole multiples of *beep_every_s*."""
+    context = av.CodecContext.create("libopus", "w")
+    assert isinstance(context, AudioCodecContext)
+    context.sample_rate, context.layout, context.format = 48000, "stereo", "flt"
+    context.bit_rate = 64_000
+    track = Track("audio/opus", [])
+    for index in range(int(duration_s * 50)):
+        seconds = (np.arange(960) + index * 960) / 48000
+        sound = amplitude * np.sin(2 * np.pi * frequency_hz * seconds)
+        if beep_every_s is not None:
+            sound = np.where(seconds % beep_every_s < 0.1, sound, 0.0)
+        interleaved = np.repeat(sound.astype(np.float32), 2).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout="stereo")
+        frame.sample_rate, frame.pts = 48000, index * 960
+        for packet in context.encode(frame):
+            track.encoded.append(bytes(packet))
+            number = len(track.bursts)
+            data = rtp(
+                bytes(packet),
+                sequence_number=65530 + number,
+                timestamp=first_timestamp + number * 960,
+                payload_type=PAYLOAD_TYPES["audio/opus"],
+                ssrc=ssrc,
+            )
+            track.bursts.append((number / 50, [data]))
+    return track
+
+
+async def send_on_time(
+    tracks: dict[str, Track], deliver: Callable[[str, list[bytes], float], None]
+) -> None:
+    """Hand each burst of each track to *deliver* when it is due."""
+    loop = asyncio.get_running_loop()
+    schedule = sorted(
+        ((due_s, name, burst) for name, t in tracks.items() for due_s, burst in t.bursts),
+        key=lambda item: item[0],
+    )
+    begin = loop.time()
+    for due_s, name, burst in schedule:
+        wait_s = begin + due_s - loop.time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        deliver(name, burst, loop.time())
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The functions of this file, for tests, which can not import them."""
+
+    rtp: Any = staticmethod(rtp)
+    picture: Any = staticmethod(picture)
+    video: Any = staticmethod(encode_video)
+    tone: Any = staticmethod(encode_tone)
+    send_on_time: Any = staticmethod(send_on_time)
+
+
+@pytest.fixture(scope="session")
+def studio() -> Studio:
+    return Studio()
