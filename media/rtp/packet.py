@@ -1,0 +1,158 @@
+"""RTP packets (RFC 3550 5.1) and their header extensions (RFC 8285), apart and together: sans-IO.
+
+A ``Packet`` is what is forwarded and kept for retransmission: CSRCs and the extension block are
+gone from it, the understood elements stand beside the payload, padding stays inside it.
+"""
+
+import struct
+from typing import Final
+
+HEADER_BYTES: Final = 12
+ONE_BYTE_PROFILE: Final = 0xBEDE
+TWO_BYTE_PROFILE: Final = 0x1000
+PADDING_BIT: Final = 0x20
+EXTENSION_BIT: Final = 0x10
+MARKER_BIT: Final = 0x80
+
+read_header: Final = struct.Struct("!BBHII").unpack_from
+"""(first byte, marker and payload type, sequence, timestamp, ssrc)."""
+_write_header: Final = struct.Struct("!BBHII").pack
+_read_profile: Final = struct.Struct("!HH").unpack_from
+_write_profile: Final = struct.Struct("!HH").pack
+
+Element = tuple[int, bytes]
+"""One header extension element: (id, value)."""
+
+
+class Packet:
+    """A received packet, as it is forwarded. Written once."""
+
+    __slots__ = ("elements", "extended", "marker", "padding", "payload", "timestamp")
+
+    def __init__(
+        self,
+        extended: int,
+        timestamp: int,
+        marker: int,
+        padding: int,
+        elements: tuple[Element, ...],
+        payload: bytes,
+    ) -> None:
+        self.extended = extended
+        """The publisher's sequence number, unwrapped."""
+        self.timestamp = timestamp
+        self.marker = marker
+        """0x80 or 0."""
+        self.padding = padding
+        """0x20 if the payload ends with padding (RFC 3550 5.1), or 0."""
+        self.elements = elements
+        self.payload = payload
+
+
+NO_ELEMENTS: Final[tuple[Element, ...]] = ()
+
+
+def split(
+    data: memoryview, start: int, end: int, first: int
+) -> tuple[int, tuple[Element, ...]] | None:
+    """Where the payload of the packet at *start* begins, and its extension elements.
+
+    None if the header does not fit the packet.
+    """
+    at = start + HEADER_BYTES + 4 * (first & 0x0F)
+    if at > end:
+        return None
+    if not first & EXTENSION_BIT:
+        return at, NO_ELEMENTS
+    if at + 4 > end:
+        return None
+    profile, words = _read_profile(data, at)
+    at += 4
+    block_end = at + 4 * words
+    if block_end > end:
+        return None
+    if profile == ONE_BYTE_PROFILE:
+        return block_end, _one_byte_elements(data, at, block_end)
+    if profile & 0xFFF0 == TWO_BYTE_PROFILE:
+        return block_end, _two_byte_elements(data, at, block_end)
+    return block_end, NO_ELEMENTS
+
+
+def _one_byte_elements(data: memoryview, at: int, end: int) -> tuple[Element, ...]:
+    """RFC 8285 4.2. An element that overruns its block ends the reading."""
+    elements = []
+    while at < end:
+        head = data[at]
+        if head == 0:  # padding
+            at += 1
+            continue
+        if head >= 0xF0:  # id 15: reserved, stop
+            break
+        after = at + 2 + (head & 0x0F)
+        if after > end:
+            break
+        elements.append((head >> 4, bytes(data[at + 1 : after])))
+        at = after
+    return tuple(elements)
+
+
+def _two_byte_elements(data: memoryview, at: int, end: int) -> tuple[Element, ...]:
+    """RFC 8285 4.3."""
+    elements = []
+    while at < end:
+        identifier = data[at]
+        if identifier == 0:
+            at += 1
+            continue
+        if at + 2 > end:
+            break
+        after = at + 2 + data[at + 1]
+        if after > end:
+            break
+        elements.append((identifier, bytes(data[at + 2 : after])))
+        at = after
+    return tuple(elements)
+
+
+def extension_block(elements: list[Element]) -> bytes:
+    """The extension block with *elements* in their order, or nothing at all for none.
+
+    The one-byte form where it can hold them, else the two-byte form (RFC 8285 4.1.2; both ends
+    agreed to it if an id above 14 or a value above 16 bytes was negotiated)."""
+    if not elements:
+        return b""
+    if all(identifier <= 14 and 1 <= len(value) <= 16 for identifier, value in elements):
+        profile = ONE_BYTE_PROFILE
+        body = b"".join(
+            bytes((identifier << 4 | len(value) - 1,)) + value for identifier, value in elements
+        )
+    else:
+        profile = TWO_BYTE_PROFILE
+        body = b"".join(bytes((identifier, len(value))) + value for identifier, value in elements)
+    body += bytes(-len(body) % 4)
+    return _write_profile(profile, len(body) // 4) + body
+
+
+def assemble(
+    packet: Packet,
+    *,
+    payload_type: int,
+    sequence: int,
+    timestamp: int,
+    ssrc: int,
+    block: bytes = b"",
+    prefix: bytes = b"",
+) -> bytes:
+    """*packet* as plain RTP with another header; *prefix* goes before the payload (RFC 4588)."""
+    return (
+        _write_header(
+            0x80 | packet.padding | (EXTENSION_BIT if block else 0),
+            packet.marker | payload_type,
+            sequence & 0xFFFF,
+            timestamp & 0xFFFFFFFF,
+            ssrc,
+        )
+        + block
+        + prefix
+        + packet.payload
+    )
