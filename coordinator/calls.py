@@ -13,7 +13,13 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import (
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from coordinator.config import CenterConfig
 from coordinator.errors import InfrastructureError
@@ -27,6 +33,9 @@ _WIRE_TIMEOUT_S: Final = 2.0
 """A local Redis answers in a millisecond; one that is silent so long is away."""
 _FAIL_FAST_S: Final = 0.5
 """Redis away for longer: calls fail at once instead of waiting for their deadline."""
+_UNABLE: Final = (OutOfMemoryError, ReadOnlyError, MasterDownError)
+_UNABLE_WORDS: Final = ("OOM", "READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY")
+"""Redis answers, but refuses: full, a replica, a disk that fails."""
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -48,12 +57,21 @@ class _Call:
             return
         if isinstance(result, Exception):
             self.future.set_exception(result)
+            # Seen: nobody need await a call whose result does not matter.
+            self.future.exception()
         else:
             self.future.set_result(result)
 
 
 def _away(detail: str) -> InfrastructureError:
     return InfrastructureError("center_unavailable", f"The message center is away: {detail}")
+
+
+def _explained(reply: ResponseError) -> Exception:
+    """An error reply: Redis cannot write now, or a bug of ours."""
+    if isinstance(reply, _UNABLE) or str(reply).startswith(_UNABLE_WORDS):
+        return _away(str(reply))
+    return reply
 
 
 class Calls:
@@ -204,6 +222,7 @@ class Calls:
             else:
                 if isinstance(reply, ResponseError):
                     self.counters["error_replies"] += 1
+                    reply = _explained(reply)
                 call.settle(reply)
         if again:
             self.counters["scripts_reloaded"] += 1

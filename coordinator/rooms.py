@@ -10,31 +10,27 @@ import contextlib
 import hashlib
 import logging
 import re
-import secrets
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from coordinator import keys, lua
-from coordinator.center import Center, OwnerUnknown
+from coordinator.admission import Admission, new_room_args
+from coordinator.center import Center
 from coordinator.envelope import StoredEvent, stored_event, utc_now
 from coordinator.errors import InfrastructureError, PeerError, TertuliaError
 from coordinator.following import parse_page
 from coordinator.ids import (
     START,
-    BroadcastSid,
     EventId,
     Identity,
     NodeId,
     ParticipantSid,
     RoomName,
-    TrackSid,
     new_broadcast_sid,
-    new_room_sid,
 )
 from coordinator.model import (
-    BroadcastInfo,
     LeaveReason,
     ParticipantInfo,
     ParticipantKind,
@@ -42,36 +38,22 @@ from coordinator.model import (
     RoomInfo,
     RoomSettings,
     Snapshot,
-    TrackInfo,
 )
-from coordinator.registry import Nodes, Placement
+from coordinator.registry import Nodes
 from coordinator.requests import OpenRoom
-from coordinator.room_records import (
-    parse_broadcast,
-    parse_participant,
-    parse_room,
-    parse_snapshot,
-    parse_tracks,
-    track_record,
-)
+from coordinator.room_media import RoomMedia
+from coordinator.room_records import parse_participant, parse_room, parse_snapshot, parse_tracks
 
 _log: Final = logging.getLogger(__name__)
 
 # Names for lists: inside the class ``list`` is the method.
 NodeIds = list[NodeId]
 EventPage = tuple[list[StoredEvent], EventId]
-ScriptReply = list[Any]
 
 STEP: Final = 200
 """Participants that one script run removes: some 10 ms of Redis."""
 _MAX_PAGE: Final = 1000
-_JOIN_ATTEMPTS: Final = 4
-_OWNER_POLL_S: Final = 0.1
-_MAX_DOUBTS: Final = 1000
-_DOUBT_RETRY_S: Final = 0.5
-_DOUBT_TRIES: Final = 240
-"""Two minutes: after that the joins' idempotency keys are gone too."""
-_POSITION: Final = re.compile(r"\d{1,16}-\d{1,16}")
+_POSITION: Final = re.compile(r"\d{1,15}-\d{1,15}")
 
 
 class JoinResult(Struct, frozen=True, kw_only=True):
@@ -87,13 +69,13 @@ class JoinResult(Struct, frozen=True, kw_only=True):
     """This join placed the room on *owner*."""
 
 
-class Rooms:
+class Rooms(RoomMedia):
     """All rooms, through *center*. Call ``drop_doubts`` before the center closes."""
 
     def __init__(self, center: Center) -> None:
-        self.center: Final = center
+        super().__init__(center)
         self.nodes: Final = Nodes(center)
-        self._doubts: Final[set[asyncio.Task[None]]] = set()
+        self._admission: Final = Admission(center, self.nodes, self._owner_died)
 
     # -- The room itself
 
@@ -102,11 +84,11 @@ class Rooms:
     ) -> tuple[RoomInfo, bool]:
         """Make room *name* unless it is there; True: made now. Raises PeerError("room_closed")
         while it is being closed, message_too_large."""
-        indexed = self._index(name)
+        self._index(name)
         reply = await self.center.change(
-            lua.CREATE, name, *_new_room(settings), idem=_outer_idem(idem)
+            lua.CREATE, name, *new_room_args(settings), idem=_outer_idem(idem)
         )
-        await indexed
+        await self._index(name)
         return parse_room(name, reply[1]), reply[0] == b"1"
 
     async def get(self, name: RoomName) -> RoomInfo:
@@ -211,22 +193,15 @@ class Rooms:
             permissions=permissions or Permissions(),
             metadata=metadata,
         )
-        args = (
-            sid,
-            msgspec.json.encode(identity),
-            "1" if participant.permissions.hidden else "0",
-            self.center.node_id,
-            msgspec.json.encode(participant),
-            "1" if create else "0",
-            *_new_room(settings or RoomSettings()),
+        reply = await self._admission.admit(
+            name, participant, settings or RoomSettings(), create=create
         )
-        reply = await self._admit(name, sid, args, create=create)
         snapshot = parse_snapshot(name, reply[2])
         owner, placed = snapshot.room.node, reply[1] == b"1"
         if owner is None:
-            # The room changed between the join and a repetition of it: that stay is over.
+            # The owner died between the join and a repetition of it: that stay is over.
             await self.leave(name, sid, "join_failed")
-            raise InfrastructureError("no_node")
+            raise InfrastructureError("node_lost")
         result = JoinResult(
             participant=participant,
             snapshot=snapshot,
@@ -296,157 +271,33 @@ class Rooms:
             if more == b"0":
                 return left
 
-    # -- Tracks, told by the owner
-
-    async def publish(
-        self, name: RoomName, *, fence: int, participant: ParticipantSid, track: TrackInfo
-    ) -> EventId:
-        """Raises Fenced; PeerError: room_not_found, participant_not_found."""
-        reply = await self.center.change(
-            lua.PUBLISH, name, fence, participant, *track_record(track)
-        )
-        return EventId(reply[0].decode())
-
-    async def unpublish(
-        self, name: RoomName, *, fence: int, participant: ParticipantSid, track: TrackSid
-    ) -> bool:
-        """False: there was no such track. Raises Fenced, PeerError("room_not_found")."""
-        reply = await self.center.change(lua.UNPUBLISH, name, fence, participant, track)
-        return bool(reply[0] == b"1")
-
-    async def set_muted(
-        self,
-        name: RoomName,
-        *,
-        fence: int,
-        participant: ParticipantSid,
-        track: TrackSid,
-        muted: bool,
-        by: str,
-    ) -> bool:
-        """False: it was so already, and nothing was told. *by* is ``participant`` or ``admin``.
-        Raises Fenced; PeerError: room_not_found, participant_not_found, track_not_found."""
-        assert by in ("participant", "admin"), f"muted by {by!r}"
-        reply = await self.center.change(
-            lua.SET_MUTED, name, fence, participant, track, "1" if muted else "0", by
-        )
-        return bool(reply[0] == b"1")
-
-    # -- The broadcast
-
-    async def request_broadcast(self, name: RoomName) -> BroadcastInfo:
-        """Raises PeerError: room_not_found, broadcast_exists."""
-        return _broadcast(
-            await self.center.change(
-                lua.BROADCAST, name, "request", new_broadcast_sid(), utc_now().isoformat()
-            )
-        )
-
-    async def broadcast_live(
-        self, name: RoomName, *, fence: int, sid: BroadcastSid, url: str, directory: str
-    ) -> bool:
-        """The owner tells that the playlist can be played; its files lie in *directory*. False: it
-        is not wanted any more. Raises Fenced, PeerError("room_not_found")."""
-        reply = await self.center.change(lua.BROADCAST, name, "live", sid, fence, url, directory)
-        return bool(reply[0] == b"1")
-
-    async def stop_broadcast(self, name: RoomName) -> BroadcastInfo:
-        """The state is then ``stopping``, or ``ended`` if no node owns the room. Raises PeerError:
-        room_not_found, broadcast_not_found."""
-        return _broadcast(await self.center.change(lua.BROADCAST, name, "stop"))
-
-    async def broadcast_ended(
-        self, name: RoomName, *, fence: int, sid: BroadcastSid, reason: str
-    ) -> bool:
-        """The owner tells that its worker ended; *reason* is ``stopped`` or ``failed``. False: it
-        was over. Raises Fenced, PeerError("room_not_found")."""
-        reply = await self.center.change(lua.BROADCAST, name, "ended", sid, fence, reason)
-        return bool(reply[0] == b"1")
-
     # -- Behind the calls
 
     async def drop_doubts(self) -> None:
         """Give up undoing joins of which nobody knows whether they happened."""
-        doubts = tuple(self._doubts)
-        for task in doubts:
-            task.cancel()
-        await asyncio.gather(*doubts, return_exceptions=True)
-
-    async def _admit(
-        self,
-        name: RoomName,
-        sid: ParticipantSid,
-        args: tuple[bytes | str | int, ...],
-        *,
-        create: bool,
-    ) -> ScriptReply:
-        idem = secrets.token_hex(12)
-        placement = await self.nodes.placement()
-        if not placement.choice:
-            placement = await self.nodes.placement(fresh=True)
-        for _ in range(_JOIN_ATTEMPTS):
-            indexed = self._index(name) if create else None
-            try:
-                reply = await self.center.change(
-                    lua.JOIN, name, *args, *_placement_args(placement), idem=idem
-                )
-                if indexed is not None:
-                    await indexed
-                return reply
-            except OwnerUnknown as unknown:
-                await self._wait_for_verdict(name, unknown.node)
-                placement = await self.nodes.placement(fresh=True)
-            except (InfrastructureError, asyncio.CancelledError) as error:
-                if not isinstance(error, InfrastructureError) or error.code != "no_node":
-                    self._doubt(name, sid, idem)
-                raise
-        raise InfrastructureError("no_node", "The room's media node could not be settled.")
-
-    async def _wait_for_verdict(self, name: RoomName, owner: NodeId) -> None:
-        """The room's owner was not among the living. It may be new, or its lease may have lapsed
-        while Redis was away; only the reaper judges. Returns when the join may try again."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + 2 * self.center.config.lease_ttl_s
-        while True:
-            lease = (await self.nodes.leases([owner]))[owner]
-            if lease == "dead":
-                await self.vacate(name, owner, fence=None, reason="node_lost")
-                return
-            if lease != "lapsed":
-                return
-            if loop.time() > deadline:
-                raise InfrastructureError("no_responder", "The room's media node is away.")
-            await asyncio.sleep(_OWNER_POLL_S)
+        await self._admission.drop_doubts()
 
     async def _open(self, name: RoomName, joined: JoinResult) -> None:
         """Ask the new owner to prepare. If it does not, nobody stays in a room without media."""
+        sid = joined.participant.sid
         try:
             await self.center.request(joined.owner, OpenRoom(room=name))
+            # Said again: whoever healed the index meanwhile may not have seen the room.
+            await self._index(name)
+        except asyncio.CancelledError:
+            self._admission.doubt(name, sid)
+            raise
         except TertuliaError:
             self.nodes.suspect(joined.owner)
             with contextlib.suppress(TertuliaError):
-                await self.leave(name, joined.participant.sid, "join_failed")
+                await self.leave(name, sid, "join_failed")
                 await self.vacate(
                     name, joined.owner, fence=joined.snapshot.fence, reason="node_lost"
                 )
             raise
 
-    def _doubt(self, name: RoomName, sid: ParticipantSid, idem: str) -> None:
-        """A join was sent and its reply never came: make sure that it does not last."""
-        if len(self._doubts) >= _MAX_DOUBTS:
-            _log.error("too many joins in doubt; one is left to the reaper")
-            return
-        task = asyncio.create_task(self._undo(name, sid, idem), name=f"undo join {sid}")
-        self._doubts.add(task)
-        task.add_done_callback(self._doubts.discard)
-
-    async def _undo(self, name: RoomName, sid: ParticipantSid, idem: str) -> None:
-        for _ in range(_DOUBT_TRIES):
-            try:
-                await self.center.change(lua.CANCEL, name, sid, idem=idem)
-                return
-            except InfrastructureError:
-                await asyncio.sleep(_DOUBT_RETRY_S)
+    async def _owner_died(self, name: RoomName, node: NodeId) -> int:
+        return await self.vacate(name, node, fence=None, reason="node_lost")
 
     def _index(self, name: RoomName) -> "asyncio.Future[Any]":
         # Before the room itself: a name too many is healed when listed, one too few never would.
@@ -466,19 +317,6 @@ class Rooms:
             return None
 
 
-def _new_room(settings: RoomSettings) -> tuple[bytes | str | int, ...]:
-    return (
-        new_room_sid(),
-        utc_now().isoformat(),
-        msgspec.json.encode(settings),
-        settings.max_participants,
-    )
-
-
-def _placement_args(placement: Placement) -> tuple[str, str]:
-    return f" {' '.join(sorted(placement.live))} ", placement.choice
-
-
 def _outer_idem(idem: str | None) -> str | None:
     """A key that people chose: of any length and alphabet, and apart from our own."""
     return None if idem is None else "x" + hashlib.sha256(idem.encode()).hexdigest()
@@ -489,9 +327,3 @@ def _read_cursor(cursor: str) -> bytes:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except ValueError:
         raise PeerError("invalid_cursor") from None
-
-
-def _broadcast(reply: ScriptReply) -> BroadcastInfo:
-    info = parse_broadcast(reply[1])
-    assert info is not None, "the script answers with the broadcast it changed"
-    return info
