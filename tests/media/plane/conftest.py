@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, sdp
+from aiortc.rtcdtlstransport import RTCDtlsFingerprint
+from aiortc.rtcicetransport import RTCIceParameters
+from aiortc.sdp import candidate_from_sdp
 
 from coordinator.ids import ParticipantSid, new_participant_sid, new_track_sid
 from coordinator.model import TrackKind
 from media.config import MediaConfig
 from media.rtp import rtcp
-from media.sfu.plane import MediaPlane, Transport
+from media.sfu.plane import MediaPlane, Publication, Transport
 from media.sfu.spec import CodecSpec, PublicationSpec, Ssrc, SubscriptionSpec
 from media.transport import seams
 from media.transport.seams import Keyed, StunClass, StunMessage, StunMethod, parse_stun
@@ -253,3 +257,166 @@ def wire(plane: MediaPlane) -> Iterator[Callable[[], Wire]]:
     yield make
     for each in wires:
         each.close()
+
+
+# --- aiortc's peers -------------------------------------------------------------------------------
+
+
+@dataclass
+class Section:
+    """What one m-line of an aiortc peer's offer came to."""
+
+    kind: TrackKind
+    mid: str
+    codec: CodecSpec
+    extensions: dict[str, int]
+    ssrc: int | None
+    rtx_ssrc: int | None
+
+
+class Rtc:
+    """An aiortc peer that offers, and the plane's transport that answers it."""
+
+    def __init__(self, plane: MediaPlane, mime: str = "video/VP8") -> None:
+        self.plane = plane
+        self.mime = mime
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.observer = Observer()
+        self.transport = plane.create_transport(self.observer)
+        self.participant = new_participant_sid()
+        self.sections: list[Section] = []
+        self.remote: dict[str, object] = {}
+
+    async def offer(self) -> None:
+        """Make the peer's offer and read it."""
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        self.description = sdp.SessionDescription.parse(self.pc.localDescription.sdp)
+        for media in self.description.media:
+            wanted = self.mime if media.kind == "video" else "audio/opus"
+            codec = next(c for c in media.rtp.codecs if c.mimeType.lower() == wanted.lower())
+            rtx = next(
+                (
+                    c.payloadType
+                    for c in media.rtp.codecs
+                    if c.name.lower() == "rtx" and c.parameters.get("apt") == codec.payloadType
+                ),
+                None,
+            )
+            ssrcs = [s.ssrc for s in media.ssrc]
+            self.sections.append(
+                Section(
+                    media.kind,
+                    media.rtp.muxId,
+                    CodecSpec(
+                        codec.mimeType,
+                        codec.payloadType,
+                        codec.clockRate,
+                        codec.channels,
+                        rtx_payload_type=rtx,
+                        nack=media.kind == "video",
+                        pli=media.kind == "video",
+                    ),
+                    {h.uri: h.id for h in media.rtp.headerExtensions},
+                    ssrcs[0] if ssrcs else None,
+                    ssrcs[1] if len(ssrcs) > 1 else None,
+                )
+            )
+
+    async def answer(self, sending: dict[str, SubscriptionSpec] | None = None) -> None:
+        """Answer the offer: receive all, or send *sending* by mid."""
+        description = sdp.SessionDescription.parse(self.pc.localDescription.sdp)
+        fingerprints = [(f.algorithm, f.value) for f in description.media[0].dtls.fingerprints]
+        remote = description.media[0].ice
+        for media, section in zip(description.media, self.sections, strict=True):
+            keep = {section.codec.payload_type, section.codec.rtx_payload_type}
+            media.rtp.codecs = [c for c in media.rtp.codecs if c.payloadType in keep]
+            media.fmt = [c.payloadType for c in media.rtp.codecs]
+            media.ssrc, media.ssrc_group, media.msid = [], [], None
+            media.direction = "recvonly"
+            spec = (sending or {}).get(section.mid)
+            if spec is not None:
+                media.direction = "sendonly"
+                media.msid = f"stream {spec.track}"
+                media.ssrc = [sdp.SsrcDescription(ssrc=spec.ssrc, cname=spec.cname)]
+                if spec.rtx_ssrc is not None:
+                    media.ssrc.append(sdp.SsrcDescription(ssrc=spec.rtx_ssrc, cname=spec.cname))
+                    media.ssrc_group = [sdp.GroupDescription("FID", [spec.ssrc, spec.rtx_ssrc])]
+            media.host, media.port = "127.0.0.1", self.plane.port
+            media.ice = RTCIceParameters(
+                usernameFragment=self.transport.ufrag, password=self.transport.pwd, iceLite=True
+            )
+            media.ice_candidates = [
+                candidate_from_sdp(line.removeprefix("candidate:"))
+                for line in self.plane.candidates
+            ]
+            media.ice_candidates_complete = True
+            media.dtls.fingerprints = [RTCDtlsFingerprint("sha-256", self.transport.fingerprint)]
+            media.dtls.role = "server"
+        self.transport.set_remote(
+            fingerprints, remote_ufrag=remote.usernameFragment, remote_pwd=remote.password
+        )
+        await self.pc.setRemoteDescription(RTCSessionDescription(str(description), "answer"))
+
+    def publications(self) -> list[Publication]:
+        """Publish every section on the plane."""
+        return [
+            self.plane.publish(
+                self.transport,
+                PublicationSpec(
+                    new_track_sid(),
+                    self.participant,
+                    section.kind,
+                    "camera" if section.kind == "video" else "microphone",
+                    section.mid,
+                    (section.codec,),
+                    None if section.ssrc is None else Ssrc(section.ssrc),
+                    None if section.rtx_ssrc is None else Ssrc(section.rtx_ssrc),
+                    section.extensions,
+                ),
+            )
+            for section in self.sections
+        ]
+
+    def subscription_specs(self, publications: list[Publication]) -> dict[str, SubscriptionSpec]:
+        """How this peer receives *publications*, one per section of the same kind, by mid."""
+        left = list(publications)
+        out: dict[str, SubscriptionSpec] = {}
+        for index, section in enumerate(self.sections):
+            publication = next((p for p in left if p.spec.kind == section.kind), None)
+            if publication is None:
+                continue
+            left.remove(publication)
+            rtx = None if section.codec.rtx_payload_type is None else Ssrc(6000 + index)
+            out[section.mid] = SubscriptionSpec(
+                publication.spec.track,
+                section.mid,
+                section.codec,
+                Ssrc(5000 + index),
+                rtx,
+                publication.spec.participant,
+                section.extensions,
+            )
+        return out
+
+    async def up(self) -> None:
+        try:
+            await asyncio.wait_for(self.observer.up.wait(), TIMEOUT_S)
+        except TimeoutError:
+            raise AssertionError("waited for ICE and DTLS") from None
+
+    async def close(self) -> None:
+        await self.pc.close()
+
+
+@pytest.fixture
+async def rtc(plane: MediaPlane) -> "AsyncIterator[Callable[..., Rtc]]":
+    """Make aiortc peers of *plane*."""
+    peers: list[Rtc] = []
+
+    def make(mime: str = "video/VP8") -> Rtc:
+        peers.append(Rtc(plane, mime))
+        return peers[-1]
+
+    yield make
+    for peer in peers:
+        await peer.close()

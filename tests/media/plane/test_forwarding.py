@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from media.sfu.plane import MediaPlane
 
 DELTA = b"\x10\x01delta"
