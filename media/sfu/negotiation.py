@@ -198,6 +198,12 @@ class PublisherNegotiation:
             media=[line.answer for line in plan.lines],
         )
 
+    @property
+    def first_mid(self) -> str:
+        """Of the m-line that stands for the transport; empty if every one was rejected."""
+        live = (line.mid for line in self._lines if isinstance(line.answer, LocalMedia))
+        return next(live, "")
+
     def restarted(self, ice_ufrag: str, ice_pwd: str) -> RemoteTransport:
         """Take the credentials of an ICE restart outside of an offer (RFC 9725 4.3.3)."""
         assert self._remote is not None, "restart before the first offer"
