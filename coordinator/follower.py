@@ -178,7 +178,10 @@ class Follower:
         if self._epoch and page.epoch != self._epoch and self.last != START:
             return "fork"
         if not page.events:
-            return None if page.head == self.last else "rollback"
+            if page.head == self.last:
+                return None
+            ahead = position_key(page.head) > position_key(self.last)
+            return "trimmed" if ahead else "rollback"
         last = self.last
         for event in page.events:
             if event.prev != last:

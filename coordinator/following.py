@@ -7,6 +7,7 @@ they never hold up a join.
 import asyncio
 import logging
 import random
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -33,6 +34,8 @@ _log: Final = logging.getLogger(__name__)
 
 FollowOutput = StoredEvent | ResyncNeeded
 
+_POSITION: Final = re.compile(rb"[0-9]{1,15}-[0-9]{1,16}")
+
 _READS_PER_TURN: Final = 64
 _HEADS_PER_TURN: Final = 256
 _RETRY_S: Final = 0.1
@@ -45,9 +48,25 @@ def parse_page(reply: list[Any], asked: int) -> LedgerPage:
     for id, fields in reply[2]:
         entry = dict(zip(fields[::2], fields[1::2], strict=True))
         events.append(
-            LedgerEvent(EventId(id.decode()), EventId(entry[b"p"].decode()), epoch, entry[b"d"])
+            LedgerEvent(
+                EventId(id.decode()),
+                EventId(entry.get(b"p", b"").decode("utf-8", "replace")),
+                epoch,
+                entry.get(b"d", b""),
+            )
         )
     return LedgerPage(epoch, head, tuple(events), more=asked > 0 and len(events) >= asked)
+
+
+def parse_message(payload: bytes) -> LedgerEvent | None:
+    """Read what scripts/append.lua publishes; None for anything else."""
+    parts = payload.split(b" ", 3)
+    if len(parts) != 4 or not all(_POSITION.fullmatch(position) for position in parts[:2]):
+        return None
+    id, prev, epoch, body = parts
+    return LedgerEvent(
+        EventId(id.decode()), EventId(prev.decode()), epoch.decode("utf-8", "replace"), body
+    )
 
 
 class Following:
@@ -76,7 +95,7 @@ class Following:
             self._owner.forget(self)
 
     def carry_out(self, outputs: Iterable[FollowerOutput]) -> None:
-        """Hand on what the core said."""
+        """Hand on what the core said. Never raises: the other followers share this task."""
         for output in outputs:
             if self.closed:
                 return
@@ -116,12 +135,8 @@ class _Room:
         self._counters: Final = counters
 
     def _message(self, payload: bytes) -> None:
-        try:
-            id, prev, epoch, body = payload.split(b" ", 3)
-            event = LedgerEvent(
-                EventId(id.decode("ascii")), EventId(prev.decode("ascii")), epoch.decode(), body
-            )
-        except ValueError:
+        event = parse_message(payload)
+        if event is None:
             self._counters["poison_messages"] += 1
             return
         for following in tuple(self.followings):
