@@ -99,5 +99,6 @@ def _hear(microphone: _Microphone, released: object) -> None:
     if sound is None:
         microphone.undecodable_packets += 1
         return
-    position = round(microphone.clock.time_of(released.timestamp) * RATE_HZ)
-    microphone.voice.write(position, sound)
+    clock = microphone.clock
+    position = round(clock.time_of(released.timestamp) * RATE_HZ)
+    microphone.voice.write(position, clock.extended(released.timestamp), sound)

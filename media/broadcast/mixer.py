@@ -16,8 +16,8 @@ BLOCK_SAMPLES: Final = 1024
 """An AAC frame."""
 _CAPACITY_SAMPLES: Final = 2 * RATE_HZ
 _REANCHOR_SAMPLES: Final = RATE_HZ * 30 // 1000
-"""A voice is laid down without a seam while its timestamps agree with this to 30 ms: less can
-neither be heard nor seen, and a seam at each jitter could."""
+"""A voice keeps its place until it is wrong by 30 ms: less can neither be heard nor seen, and a
+seam at each correction of the clocks could."""
 _KNEE: Final = 0.8
 
 Samples = NDArray[np.float32]
@@ -30,22 +30,26 @@ class Voice:
     def __init__(self) -> None:
         self._ring: Samples = np.zeros((_CAPACITY_SAMPLES, CHANNELS), np.float32)
         self._read_position = 0
-        self._written_to: int | None = None
+        self._anchor: int | None = None
         self._dirty_to = 0
         self.late_samples = 0
         self.seams = 0
 
-    def write(self, position: int, samples: Samples) -> None:
-        """Lay *samples* down at *position*, or right behind the last ones if that is close."""
-        if self._written_to is not None and self._written_to != position:
-            if abs(position - self._written_to) <= _REANCHOR_SAMPLES:
-                position = self._written_to
-            else:
-                self.seams += 1
+    def write(self, position: int, media_position: int, samples: Samples) -> None:
+        """Lay *samples* down at *position*, or close to it where that makes no seam.
+
+        *media_position* is the same place on the sender's sample clock, wherever that begins: what
+        is adjacent there is made adjacent here, and what is missing there is silence here.
+        """
+        if self._anchor is None or (
+            abs(position - media_position - self._anchor) > _REANCHOR_SAMPLES
+        ):
+            self.seams += self._anchor is not None
+            self._anchor = position - media_position
+        position = media_position + self._anchor
         end = position + len(samples)
         if end > self._read_position + _CAPACITY_SAMPLES:
             return  # seconds ahead of its time: nothing that can be played
-        self._written_to = end
         late = self._read_position - position
         if late > 0:
             self.late_samples += min(late, len(samples))

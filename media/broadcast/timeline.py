@@ -96,6 +96,10 @@ class TrackClock:
             self._offset_s += max(-_SLEW_S, min(_SLEW_S, target_s - self._offset_s))
         return media_s + self._offset_s
 
+    def extended(self, timestamp: int) -> int:
+        """Return *timestamp* in ticks that do not wrap. A packet came before."""
+        return self._unwrapper.peek(timestamp)
+
     def _sender_time(self, ticks: int) -> float | None:
         if self._report is None:
             return None

@@ -1,10 +1,15 @@
 """Real media for the broadcast's tests: encoded by PyAV, packetized by aiortc, sent on time."""
 
 import asyncio
+import io
+import json
+import re
 import struct
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -180,7 +185,113 @@ async def send_on_time(
         deliver(name, burst, loop.time())
 
 
+def hls_faults(playlists: list[str]) -> list[str]:
+    """What the npm hls-parser finds wrong in *playlists* in strict mode, by one node process."""
+    # A strict parser throws at the first fault of a text.
+    program = """
+        import { readFileSync } from 'node:fs';
+        import HLS from 'hls-parser';
+        HLS.setOptions({ strictMode: true });
+        const faults = [];
+        for (const text of JSON.parse(readFileSync(0, 'utf8'))) {
+            try { HLS.parse(text); } catch (error) { faults.push(`${error.message}\\n${text}`); }
+        }
+        console.log(JSON.stringify(faults));
+    """
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", program],
+        input=json.dumps([text.replace("{{query}}", "?access_token=a.b-c") for text in playlists]),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.returncode == 0, done.stderr
+    faults: list[str] = json.loads(done.stdout)
+    return faults
+
+
+class MemorySink:
+    """Files in a dict, announcements in a list; checks that a playlist names only what is there."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.removed: list[str] = []
+        self.changes: list[Any] = []
+
+    def apply(self, effects: Any) -> None:
+        for effect in effects:
+            if hasattr(effect, "body"):
+                assert effect.name not in self.files, f"{effect.name} was written twice"
+                self.files[effect.name] = effect.body
+            else:
+                del self.files[effect.name]
+                self.removed.append(effect.name)
+
+    def announce(self, change: Any) -> None:
+        self.changes.append(change)
+        for name in re.findall(r'(?:URI="|^)((?:video|audio)-[^"{]*)\{\{', change.playlist, re.M):
+            assert name in self.files or name == change.hint, f"{name} is named but not there"
+
+    def latest(self, rendition: str) -> Any:
+        return [change for change in self.changes if change.rendition == rendition][-1]
+
+    def playlists(self) -> list[str]:
+        texts = [change.playlist for change in self.changes]
+        return texts + [change.delta for change in self.changes if change.delta]
+
+    def joined(self, rendition: str, init: int = 0) -> bytes:
+        """Init section *init* and the segments that need it, as one file."""
+        text = self.latest(rendition).playlist
+        current, body = None, b""
+        for line in text.splitlines():
+            if line.startswith("#EXT-X-MAP"):
+                current = line.split('"')[1].removesuffix("{{query}}")
+            elif line.startswith(rendition) and current == f"{rendition}-init-{init}.mp4":
+                body += self.files[line.removesuffix("{{query}}")]
+        return self.files[f"{rendition}-init-{init}.mp4"] + body
+
+
 @dataclass(frozen=True)
+class Decoded:
+    """What PyAV finds in a file."""
+
+    times_s: list[float]
+    keyframes_s: list[float]
+    pictures: list[Any]
+    sound: Any
+    width: int
+    height: int
+    codec: str
+
+
+def decode(body: bytes) -> Decoded:
+    """Demux and decode a whole file of one track, as a second opinion on ours."""
+    with av.open(io.BytesIO(body), "r") as container:
+        stream = container.streams[0]
+        times, keys, pictures, sound = [], [], [], []
+        for frame in container.decode(stream):
+            assert isinstance(frame, av.VideoFrame | av.AudioFrame)
+            assert frame.time is not None
+            times.append(frame.time)
+            if isinstance(frame, av.VideoFrame):
+                if frame.key_frame:
+                    keys.append(frame.time)
+                pictures.append(frame.to_ndarray(format="gray"))
+            else:
+                sound.append(frame.to_ndarray()[0])
+        context = stream.codec_context
+        return Decoded(
+            times,
+            keys,
+            pictures,
+            np.concatenate(sound) if sound else None,
+            getattr(context, "width", 0),
+            getattr(context, "height", 0),
+            context.name,
+        )
+
+
 class Studio:
     """The functions of this file, for tests, which can not import them."""
 
@@ -189,6 +300,9 @@ class Studio:
     video: Any = staticmethod(encode_video)
     tone: Any = staticmethod(encode_tone)
     send_on_time: Any = staticmethod(send_on_time)
+    hls_faults: Any = staticmethod(hls_faults)
+    decode: Any = staticmethod(decode)
+    sink: Any = MemorySink
 
 
 @pytest.fixture(scope="session")
