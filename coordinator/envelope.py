@@ -24,6 +24,17 @@ MAX_REQUEST_BYTES: Final = 1024 * 1024
 """One receiver. The subscriber offer of a room with hundreds of tracks is that large."""
 
 
+class ClaimCheck(Struct, kw_only=True, frozen=True):
+    """Where a payload lies that is too large for an envelope."""
+
+    url: str
+    size: int
+    """Bytes."""
+    sha256: str
+    mime: str
+    expires: datetime
+
+
 class Envelope(Struct, kw_only=True, omit_defaults=True, frozen=True):
     """``id`` is the message's own; a ledger position is an ``EventId`` and stands outside."""
 
@@ -37,8 +48,7 @@ class Envelope(Struct, kw_only=True, omit_defaults=True, frozen=True):
     data: Raw = Raw(b"{}")
     user: str | None = None
     """Identity on whose behalf."""
-    ref: Raw | None = None
-    """Claim check of a payload too large for here. Kept as it is."""
+    ref: ClaimCheck | None = None
     corr: str | None = None
     """Id of the message that this one answers."""
     reply_to: str | None = None
