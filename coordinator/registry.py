@@ -219,6 +219,10 @@ class Nodes:
         """A room was placed on *node*: the next goes elsewhere if all else is equal."""
         self._placed[node] += 1
 
+    def forget(self, node: NodeId) -> None:
+        """*node* is dead or gives its rooms up: do not place on it until the registry says so."""
+        self._cache = [info for info in self._cache if info.id != node]
+
     def suspect(self, node: NodeId) -> None:
         """*node* did not answer: place elsewhere until its lease must have told."""
         until = asyncio.get_running_loop().time() + self._center.config.lease_ttl_s

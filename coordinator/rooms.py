@@ -239,6 +239,7 @@ class Rooms(RoomMedia):
     ) -> int:
         """*node* owns the room no longer: everybody leaves with *reason*, a live broadcast waits
         for the next owner. Nothing happens if another owns it. Returns how many left."""
+        self.nodes.forget(node)
         left = 0
         while True:
             count, more = await self.center.change(

@@ -17,8 +17,8 @@ from tests.fakes.center import Breakable, Connect, Join, MediaNode, StartNode
 async def start_node(connect: Connect) -> AsyncIterator[StartNode]:
     nodes: list[MediaNode] = []
 
-    async def make(name: str) -> MediaNode:
-        node = MediaNode(await connect(name))
+    async def make(name: str, load: tuple[int, float] = (0, 0.0)) -> MediaNode:
+        node = MediaNode(await connect(name), load)
         await node.lease.start()
         nodes.append(node)
         return node

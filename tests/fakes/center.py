@@ -61,12 +61,12 @@ class Listener:
 class MediaNode:
     """A media process as the coordinator sees it."""
 
-    def __init__(self, center: Center) -> None:
+    def __init__(self, center: Center, load: tuple[int, float] = (0, 0.0)) -> None:
         self.center = center
         self.rooms = Rooms(center)
         self.opened: list[RoomName] = []
         self.lost = asyncio.Event()
-        self.load = (0, 0.0)
+        self.load = load
         self.lease = NodeLease(
             center, kind="media", load=lambda: self.load, lost=self.lost.set, address="127.0.0.1"
         )
@@ -77,7 +77,7 @@ class MediaNode:
         return Ack()
 
 
-StartNode = Callable[[str], Awaitable[MediaNode]]
+StartNode = Callable[..., Awaitable[MediaNode]]
 Join = Callable[..., Awaitable[JoinResult]]
 
 
