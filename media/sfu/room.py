@@ -49,9 +49,9 @@ from media.sfu.speakers import SpeakerDetector
 _log: Final = logging.getLogger(__name__)
 
 OFFER_REPEAT_S: Final = 4.0
-"""Offers travel as notices, at most once; one that is not answered is said again ..."""
-OFFER_REPEATS: Final = 5
-"""... so often. After that the client does not want it."""
+"""Offers travel as notices, at most once; one that is not answered is said again, ..."""
+OFFER_REPEAT_MAX_S: Final = 60.0
+"""... ever more slowly, for a client may be stuck for good."""
 _REMEMBERED_LEAVERS: Final = 1000
 """A request may overtake the word that its sender has left."""
 
@@ -393,7 +393,7 @@ class Room:
                 continue
             if side.offered_at_s is None:
                 side.offered_at_s = now
-            elif now - side.offered_at_s >= OFFER_REPEAT_S and side.said <= OFFER_REPEATS:
+            elif now - side.offered_at_s >= _repeat_after_s(side.said):
                 self._say_offer(peer, side)
         self._settle()
 
@@ -435,3 +435,7 @@ class Room:
         if kind is not None and peer.info.kind != kind:
             raise PeerError("wrong_state", f"This participant joined as {peer.info.kind}.")
         return peer
+
+
+def _repeat_after_s(said: int) -> float:
+    return min(OFFER_REPEAT_MAX_S, OFFER_REPEAT_S * 2.0 ** min(said - 1, 8))
