@@ -1,8 +1,9 @@
 """The reaper: clears up after processes that died, and closes rooms that everybody left.
 
-Every web process runs one; one at a time is on duty. All that it does is idempotent, so two of
-them do no harm. It judges a process only after it has itself seen Redis steadily for a whole
-lease: when Redis was away, leases lapsed that their holders could not renew.
+Every web process runs one; one at a time is on duty, and as all that it does is idempotent, two of
+them do no harm. An owner or a signaling process without a lease is dead, whoever it is: every
+process that serves rooms holds a ``NodeLease``. The reaper judges only after it has itself seen
+Redis steadily for a whole lease: when Redis was away, leases lapsed that nobody could renew.
 """
 
 import asyncio
@@ -116,6 +117,11 @@ class Reaper:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
+    @property
+    def may_judge(self) -> bool:
+        """Whether Redis has been seen for long enough to call anybody dead."""
+        return self._vigil.steady(asyncio.get_running_loop().time())
+
     async def _run(self) -> None:
         while True:
             try:
@@ -181,7 +187,7 @@ class Reaper:
 
     async def _claim(self, node: NodeId) -> bool:
         """Declare *node* dead. It cannot renew after this; False: it lives, or we may not judge."""
-        if not self._vigil.steady(asyncio.get_running_loop().time()):
+        if not self.may_judge:
             return False
         claimed = await self._center.command("SET", keys.lease(node), DEAD, "NX", "PX", DEAD_TTL_MS)
         if claimed is not None:
