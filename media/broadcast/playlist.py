@@ -12,8 +12,9 @@ from typing import Final
 QUERY_MARKER: Final = "{{query}}"
 _VERSION: Final = 9
 """Section 7: EXT-X-SKIP needs 9; EXT-X-MAP in a playlist with all frames needs 6."""
-_PART_WINDOW_TARGETS: Final = 3
-"""4.4.4.9: parts further than three target durations from the end should be removed."""
+_COMPLETE_SEGMENTS_WITH_PARTS: Final = 2
+"""4.4.4.9: parts further than three target durations from the end should be removed. Two segments
+and the one under way are 4 s and more, and players begin 1 s from the end."""
 SKIP_UNTIL_TARGETS: Final = 6
 """4.4.3.8: the skip boundary is at least six target durations from the end."""
 
@@ -84,7 +85,7 @@ def _skippable(playlist: MediaPlaylist) -> int:
     skipped = 0
     for segment in playlist.segments:
         after_s -= segment.duration_s
-        if after_s < boundary_s or not segment.complete:
+        if after_s < boundary_s - 1e-6 or not segment.complete:
             break
         skipped += 1
     return skipped
@@ -127,7 +128,7 @@ def _header(playlist: MediaPlaylist) -> list[str]:
     target_s = playlist.target_duration_s
     # 4.4.3.8: PART-HOLD-BACK is at least twice and should be three times the part target;
     # HOLD-BACK is at least three times the target duration.
-    part_hold_back_s = math.ceil(3000 * playlist.part_target_s) / 1000
+    part_hold_back_s = math.ceil(3000 * playlist.part_target_s - 1e-6) / 1000
     return [
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
@@ -144,12 +145,8 @@ def _header(playlist: MediaPlaylist) -> list[str]:
 
 def _first_with_parts(playlist: MediaPlaylist) -> int:
     """Index of the first segment whose parts are still told."""
-    after_s = 0.0
-    for index in range(len(playlist.segments) - 1, -1, -1):
-        if after_s > _PART_WINDOW_TARGETS * playlist.target_duration_s:
-            return index + 1
-        after_s += playlist.segments[index].duration_s
-    return 0
+    complete = sum(segment.complete for segment in playlist.segments)
+    return max(0, complete - _COMPLETE_SEGMENTS_WITH_PARTS)
 
 
 def _part_line(part: PartEntry) -> str:

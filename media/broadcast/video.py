@@ -34,6 +34,8 @@ _KEEP_PICTURE_S: Final = 1.0
 """A picture whose source has gone stays for this long while the next one's keyframe comes."""
 _GROW_AFTER_S: Final = 5.0
 """A source must be larger than the canvas for this long before the canvas grows."""
+_RESTLESS_S: Final = 10.0
+"""Two changes of picture size within this time end the passing through."""
 _PASSED_PEAK_BPS: Final = 4_000_000
 
 
@@ -191,14 +193,14 @@ class VideoProgram:
     def _pass(self, source: VideoSource, placed: PlacedFrame, now: float) -> None:
         nals, keyframe = placed.frame.units, placed.frame.keyframe
         if keyframe and self._output.parameters_changed(nals):
-            if not _passable(nals):
+            # A sender that changes its size all the time would make a discontinuity each time.
+            restless = now - self._last_parameter_change_s < _RESTLESS_S
+            if self._output.started:
+                self._last_parameter_change_s = now
+            if restless or not _passable(nals):
                 source.keep(placed)
                 self._leave_passed(now, failed=True)
                 return
-            if self._output.started and now - self._last_parameter_change_s < 10.0:
-                # A sender that changes its size all the time makes a discontinuity each time.
-                source.trial.failed()
-            self._last_parameter_change_s = now
         source.keep(placed)
         ticks = max(round(placed.time_s * VIDEO_TIMESCALE), self._output.last_video_ticks + 90)
         age_s = (ticks - self._segment_start_ticks) / VIDEO_TIMESCALE
@@ -245,13 +247,14 @@ class VideoProgram:
         self._mode = Mode.COMPOSED
         self.mode_changes += 1
         self._asked_for_cut = False
-        size = None
-        for source in (self._shown, self._chosen):
-            if source is not None and size is None:
-                size = source.first_size
-        self._use_canvas(fitting_size(*size) if size else EMPTY_SIZE)
+        size, first_s = EMPTY_SIZE, now - DELAY_S
+        for source in (self._chosen, self._shown):
+            if source is not None and source.next_picture is not None:
+                time_s, picture = source.next_picture
+                size, first_s = fitting_size(picture.width, picture.height), max(first_s, time_s)
+        self._use_canvas(size)
         first_ticks = max(
-            int((now - DELAY_S) * VIDEO_TIMESCALE), self._output.last_video_ticks + TICK_TICKS
+            int(first_s * VIDEO_TIMESCALE), self._output.last_video_ticks + TICK_TICKS
         )
         self._next_tick = -(-first_ticks // TICK_TICKS)
 

@@ -143,12 +143,9 @@ class VideoSource:
         return bool(self._pictures)
 
     @property
-    def first_size(self) -> tuple[int, int] | None:
-        """The size of the next picture."""
-        if not self._pictures:
-            return None
-        picture = self._pictures[0][1]
-        return picture.width, picture.height
+    def next_picture(self) -> tuple[float, av.VideoFrame] | None:
+        """The next picture and when it is to be seen."""
+        return self._pictures[0] if self._pictures else None
 
     def picture_at(self, time_s: float) -> av.VideoFrame | None:
         """Return the newest picture up to *time_s* that was not returned yet, if there is one."""

@@ -1,6 +1,7 @@
 """Real media for the broadcast's tests: encoded by PyAV, packetized by aiortc, sent on time."""
 
 import asyncio
+import functools
 import io
 import json
 import re
@@ -80,6 +81,7 @@ def picture(index: int, width: int, height: int, brightness: int) -> av.VideoFra
     return frame
 
 
+@functools.cache
 def encode_video(
     mime: str,
     *,
@@ -131,6 +133,7 @@ def encode_video(
     return track
 
 
+@functools.cache
 def encode_tone(
     *,
     duration_s: float,
