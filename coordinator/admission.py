@@ -128,6 +128,11 @@ class Admission:
             except InfrastructureError:
                 await asyncio.sleep(_DOUBT_RETRY_S)
 
+    @property
+    def doubtful(self) -> int:
+        """Joins that are being undone."""
+        return len(self._doubts)
+
     async def drop_doubts(self) -> None:
         """Give up undoing joins of which nobody knows whether they happened."""
         doubts = tuple(self._doubts)

@@ -274,6 +274,11 @@ class Rooms(RoomMedia):
 
     # -- Behind the calls
 
+    @property
+    def doubtful(self) -> int:
+        """Joins of which it is not known whether they happened, and that are being undone."""
+        return self._admission.doubtful
+
     async def drop_doubts(self) -> None:
         """Give up undoing joins of which nobody knows whether they happened."""
         await self._admission.drop_doubts()
