@@ -1,6 +1,6 @@
 """RTP packets (RFC 3550 5.1) and their header extensions (RFC 8285), apart and together: sans-IO.
 
-A ``Packet`` is what is forwarded and kept for retransmission: CSRCs and the extension block are
+A ``Packet`` is what is forwarded: CSRCs and the extension block are
 gone from it, the understood elements stand beside the payload, padding stays inside it.
 """
 
@@ -20,12 +20,14 @@ _write_header: Final = struct.Struct("!BBHII").pack
 _read_profile: Final = struct.Struct("!HH").unpack_from
 _write_profile: Final = struct.Struct("!HH").pack
 
+Header = tuple[int, int, int, int, int]
+"""As ``read_header`` reads it."""
 Element = tuple[int, bytes]
 """One header extension element: (id, value)."""
 
 
 class Packet:
-    """A received packet, as it is forwarded. Written once."""
+    """A received packet, as it is forwarded. Written once, and gone with its wake-up."""
 
     __slots__ = ("elements", "extended", "marker", "padding", "payload", "timestamp")
 
@@ -52,33 +54,43 @@ class Packet:
 NO_ELEMENTS: Final[tuple[Element, ...]] = ()
 
 
-def split(
-    data: memoryview, start: int, end: int, first: int
-) -> tuple[int, tuple[Element, ...]] | None:
-    """Where the payload of the packet at *start* begins, and its extension elements.
+def split(datagram: bytes, first: int) -> tuple[int, tuple[Element, ...]] | None:
+    """Where the payload of *datagram* begins, and its extension elements.
 
     None if the header does not fit the packet.
     """
-    at = start + HEADER_BYTES + 4 * (first & 0x0F)
+    end = len(datagram)
+    at = HEADER_BYTES + 4 * (first & 0x0F)
     if at > end:
         return None
     if not first & EXTENSION_BIT:
         return at, NO_ELEMENTS
     if at + 4 > end:
         return None
-    profile, words = _read_profile(data, at)
+    profile, words = _read_profile(datagram, at)
     at += 4
     block_end = at + 4 * words
     if block_end > end:
         return None
     if profile == ONE_BYTE_PROFILE:
-        return block_end, _one_byte_elements(data, at, block_end)
+        return block_end, _one_byte_elements(datagram, at, block_end)
     if profile & 0xFFF0 == TWO_BYTE_PROFILE:
-        return block_end, _two_byte_elements(data, at, block_end)
+        return block_end, _two_byte_elements(datagram, at, block_end)
     return block_end, NO_ELEMENTS
 
 
-def _one_byte_elements(data: memoryview, at: int, end: int) -> tuple[Element, ...]:
+def parse(datagram: bytes, extended: int) -> Packet | None:
+    """Plain RTP *datagram* as a packet with the number *extended*; None if it is malformed."""
+    if len(datagram) < HEADER_BYTES:
+        return None
+    first, second, _, timestamp, _ = read_header(datagram)
+    parts = split(datagram, first)
+    if parts is None:
+        return None
+    return Packet(extended, timestamp, second & 0x80, first & 0x20, parts[1], datagram[parts[0] :])
+
+
+def _one_byte_elements(data: bytes, at: int, end: int) -> tuple[Element, ...]:
     """RFC 8285 4.2. An element that overruns its block ends the reading."""
     elements = []
     while at < end:
@@ -91,12 +103,12 @@ def _one_byte_elements(data: memoryview, at: int, end: int) -> tuple[Element, ..
         after = at + 2 + (head & 0x0F)
         if after > end:
             break
-        elements.append((head >> 4, bytes(data[at + 1 : after])))
+        elements.append((head >> 4, data[at + 1 : after]))
         at = after
     return tuple(elements)
 
 
-def _two_byte_elements(data: memoryview, at: int, end: int) -> tuple[Element, ...]:
+def _two_byte_elements(data: bytes, at: int, end: int) -> tuple[Element, ...]:
     """RFC 8285 4.3."""
     elements = []
     while at < end:
@@ -109,7 +121,7 @@ def _two_byte_elements(data: memoryview, at: int, end: int) -> tuple[Element, ..
         after = at + 2 + data[at + 1]
         if after > end:
             break
-        elements.append((identifier, bytes(data[at + 2 : after])))
+        elements.append((identifier, data[at + 2 : after]))
         at = after
     return tuple(elements)
 

@@ -48,7 +48,7 @@ class Layout(NamedTuple):
                     if identifier == theirs and value:
                         out.append((ours, value))
                         break
-        return extension_block(out) if out else b""
+        return extension_block(out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,8 @@ def _alike(one: Packet, other: Packet) -> bool:
 def _write(outbox: Outbox, row: int, group: Group, packet: Packet) -> None:
     """One packet into the rows of all members, as columns."""
     layout = group.layout
-    block = layout.block(packet.elements, group.mid)
+    plain = layout.mid_id is None and not (packet.elements and layout.elements)
+    block = b"" if plain else layout.block(packet.elements, group.mid)
     source = np.frombuffer(
         assemble(
             packet,

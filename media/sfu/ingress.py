@@ -5,17 +5,21 @@ from typing import TYPE_CHECKING, Final
 
 from media.rtp import rtcp
 from media.rtp.clock import ntp_to_s
-from media.rtp.packet import HEADER_BYTES, read_header, split
+from media.rtp.packet import HEADER_BYTES, Header, read_header, split
 from media.rtp.reception import ReportBlock
 from media.sfu.counters import PlaneCounters
 from media.transport import seams
 from media.transport.addresses import AddressKey
 from media.transport.ice import BadCheck, parse_check
-from media.transport.inbox import KIND_OF, Inbox, Kind, is_rtcp
+from media.transport.inbox import KIND_OF, Inbox, Kind
 
 if TYPE_CHECKING:
     from media.sfu.publication import Publication
     from media.sfu.transport import Transport
+
+# Names of the hot path, looked up once.
+MEDIA: Final = Kind.MEDIA
+unprotect: Final = seams.unprotect
 
 _SRTP_REASONS: Final = {
     seams.AUTH_FAILED: "srtp_auth_failed",
@@ -44,81 +48,82 @@ class Ingress:
         """Handle the inbox's present batch; returns the publications that have packets to
         forward, in order of arrival."""
         touched: dict[Publication, None] = {}
-        inbox, counters = self._inbox, self._counters
-        data, starts = inbox.data, inbox.starts
+        inbox, data, starts = self._inbox, self._inbox.data, self._inbox.starts
         for row, length in enumerate(lengths):
-            if length <= 0:
-                counters.drop("too_long" if length else "too_short")
+            if length < HEADER_BYTES:
+                # STUN's header has 20 bytes, a DTLS record's 13, SRTCP 8 with index and tag.
+                self._counters.drop("too_long" if length < 0 else "too_short")
                 continue
-            start = starts[row]
-            kind = KIND_OF[data[start]]
-            if kind is Kind.MEDIA:
+            header = read_header(data, starts[row])
+            kind = KIND_OF[header[0]]
+            if kind is MEDIA:
                 transport = self.by_address.get(inbox.source(row))
                 if transport is None:
-                    counters.drop("unverified_address")
-                elif length < HEADER_BYTES:
-                    # SRTCP's smallest (8 bytes, index and tag) is longer as well.
-                    counters.drop("too_short")
-                elif is_rtcp(data[start + 1]):
+                    self._counters.drop("unverified_address")
+                elif 192 <= header[1] <= 223:  # RTCP (RFC 5761 4)
                     self._control(transport, row, length, now)
                 else:
-                    self._media(transport, row, length, now, touched)
+                    self._media(transport, row, header, now, touched)
             elif kind is Kind.STUN:
                 self._stun(inbox.datagram(row, length), inbox.source(row))
             elif kind is Kind.DTLS:
                 self._dtls(inbox.datagram(row, length), inbox.source(row))
             else:
-                counters.drop("noise")
+                self._counters.drop("noise")
         return touched
 
     def _media(
         self,
         transport: "Transport",
         row: int,
-        length: int,
+        header: Header,
         now: float,
         touched: "dict[Publication, None]",
     ) -> None:
-        inbox, counters = self._inbox, self._counters
-        start = inbox.starts[row]
-        header = read_header(inbox.data, start)
+        inbox = self._inbox
         ssrc = header[4]
         routes = transport.routes
         publication = routes.media.get(ssrc)
         if publication is None and ssrc not in routes.retransmission and routes.full:
-            counters.drop("ssrc_limit")
+            self._counters.drop("ssrc_limit")
             return
         inbound = transport.inbound
         if inbound is None:
-            counters.drop("not_keyed")
+            self._counters.drop("not_keyed")
             return
-        status = seams.unprotect(inbound.pointer, inbox.pointers[row], inbox.length_pointers[row])
+        status = unprotect(inbound.pointer, inbox.pointers[row], inbox.length_pointers[row])
         if status:
-            counters.drop(_SRTP_REASONS.get(status, "srtp_failed"))
+            self._counters.drop(_SRTP_REASONS.get(status, "srtp_failed"))
             return
-        counters.received += 1
-        end = start + inbox.lengths[row]
-        if publication is None:
-            publication = routes.retransmission.get(ssrc) or self._learn(
-                transport, start, end, header
-            )
-            if publication is None:
-                counters.drop("unknown_ssrc")
-                return
-        if ssrc in routes.retransmission:
-            reason = publication.recover(inbox.data, start, end, header, now)
+        self._counters.received += 1
+        start = inbox.starts[row]
+        datagram = bytes(inbox.data[start : start + inbox.lengths[row]])
+        if publication is not None:
+            reason = publication.receive(datagram, header, now)
         else:
-            reason = publication.receive(inbox.data, start, end, header, now)
+            publication, reason = self._unusual(transport, datagram, header, now)
         if reason is not None:
-            counters.drop(reason)
-        elif publication.burst:
+            self._counters.drop(reason)
+        elif publication is not None:
             touched[publication] = None
 
+    def _unusual(
+        self, transport: "Transport", datagram: bytes, header: Header, now: float
+    ) -> "tuple[Publication | None, str | None]":
+        """An authenticated packet that is on no known media ssrc: a retransmission, or new."""
+        routes, ssrc = transport.routes, header[4]
+        publication = routes.retransmission.get(ssrc) or self._learn(transport, datagram, header)
+        if publication is None:
+            return None, "unknown_ssrc"
+        if ssrc in routes.retransmission:
+            return publication, publication.recover(datagram, header, now)
+        return publication, publication.receive(datagram, header, now)
+
     def _learn(
-        self, transport: "Transport", start: int, end: int, header: tuple[int, int, int, int, int]
+        self, transport: "Transport", datagram: bytes, header: Header
     ) -> "Publication | None":
         """RFC 8843 9.2, for an authenticated packet of a new ssrc."""
-        parts = split(self._inbox.data, start, end, header[0])
+        parts = split(datagram, header[0])
         if parts is None:
             return None
         mid = None

@@ -24,7 +24,9 @@ from media.sfu.spec import PublicationSpec, SubscriptionSpec
 from media.sfu.subscription import Subscription
 from media.sfu.transport import Transport, TransportObserver
 from media.transport import mmsg
+from media.transport.addresses import AddressKey
 from media.transport.inbox import Inbox
+from media.transport.moderation import POLL_S, Moderation
 from media.transport.outbox import Outbox
 from media.transport.seams import DtlsCertificate, host_addresses
 
@@ -66,6 +68,8 @@ class MediaPlane:
         self._loop.add_reader(sock.fileno(), self._readable)
         self._timer = self._loop.call_later(TICK_S, self._tick)
         self._feedback_timer: asyncio.TimerHandle | None = None
+        self._moderation = Moderation()
+        self._poll_timer: asyncio.TimerHandle | None = None
 
     @classmethod
     async def open(cls, config: MediaConfig) -> "MediaPlane":
@@ -103,6 +107,8 @@ class MediaPlane:
             transport.close()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._poll_timer is not None:
+            self._poll_timer.cancel()
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
@@ -220,6 +226,13 @@ class MediaPlane:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def adopt_address(self, transport: Transport, source: AddressKey) -> None:
+        """Take *source* for *transport* as if a check had proven it (load tests)."""
+        transport.ice.addresses[source] = None
+        transport.ice.selected = source
+        transport.address_selected()
+        self._ingress.by_address[source] = transport
+
     def credentials_changed(self, transport: Transport) -> None:
         """Its ufrag is new; the one before stays good until the new one is used."""
         ufrags = self._ufrags[transport]
@@ -252,10 +265,27 @@ class MediaPlane:
     # --- the loop -------------------------------------------------------------------------------
 
     def _readable(self) -> None:
+        """The socket woke us."""
+        now = time.monotonic()
+        self._batch(now)
+        if self._moderation.woken(now):
+            self._loop.remove_reader(self._sock.fileno())
+            self._poll_timer = self._loop.call_later(POLL_S, self._poll)
+
+    def _poll(self) -> None:
+        """Busy times: look at the socket without being woken by it."""
+        # Armed first, so that the work is part of the interval.
+        self._poll_timer = timer = self._loop.call_later(POLL_S, self._poll)
+        if not self._moderation.polled(self._batch(time.monotonic())):
+            timer.cancel()
+            self._poll_timer = None
+            self._loop.add_reader(self._sock.fileno(), self._readable)
+
+    def _batch(self, now: float) -> int:
+        """Read once and forward all of it; how many datagrams there were."""
         lengths = self._inbox.receive()
         if not lengths:
-            return
-        now = time.monotonic()
+            return 0
         self.counters.wakeups += 1
         touched = self._ingress.handle(lengths, now)
         for publication in touched:
@@ -265,6 +295,7 @@ class MediaPlane:
             if publication.reception.missing or publication.keyframes.wanted:
                 self._feedback_soon()
                 break
+        return len(lengths)
 
     def _congested(self) -> None:
         self._loop.add_writer(self._sock.fileno(), self._writable)

@@ -6,7 +6,7 @@ from media.rtp import keyframe
 from media.rtp.clock import SourceClock
 from media.rtp.history import PacketHistory
 from media.rtp.levels import AudioLevels
-from media.rtp.packet import Packet, assemble, split
+from media.rtp.packet import HEADER_BYTES, NO_ELEMENTS, Header, Packet, assemble, split
 from media.rtp.reception import RENUMBERED, Reception
 from media.rtp.sequence import unwrap
 from media.sfu import fanout
@@ -160,89 +160,82 @@ class Publication:
         """The newest extended sequence number."""
         return self.reception.highest
 
-    def receive(
-        self,
-        data: memoryview,
-        start: int,
-        end: int,
-        header: tuple[int, int, int, int, int],
-        now: float,
-    ) -> str | None:
-        """A decrypted packet of its media ssrc at data[start:end]. A drop reason, or None."""
+    def receive(self, datagram: bytes, header: Header, now: float) -> str | None:
+        """A decrypted packet of its media ssrc. A drop reason, or None."""
         first, second, sequence, timestamp, ssrc = header
         if ssrc != self.ssrc or second & 0x7F != self.codec.payload_type:
             reason = self._source_changed(ssrc, second & 0x7F)
             if reason is not None:
                 return reason
-        parts = split(data, start, end, first)
-        if parts is None:
-            return "rtp_malformed"
-        payload_start, elements = parts
+        if first & 0x1F:  # an extension block or CSRCs
+            parts = split(datagram, first)
+            if parts is None:
+                return "rtp_malformed"
+            payload_start, elements = parts
+        else:
+            payload_start, elements = HEADER_BYTES, NO_ELEMENTS
         reception = self.reception
         extended = reception.place(sequence, now)
-        if extended == RENUMBERED:
-            self._restart_all()
-            extended = reception.restart(sequence)
-        elif extended <= reception.highest - self.history.capacity:
-            return "too_old"
-        elif self.history.get(extended) is not None:
+        if extended != reception.highest:
+            if extended == RENUMBERED:
+                self._restart_all()
+                extended = reception.restart(sequence)
+            elif extended <= reception.highest - self.history.capacity:
+                return "too_old"
+        if not self.history.put(extended, datagram):
             return "duplicate"
         reception.count(timestamp, now)
         if extended == reception.highest:
             self.last_timestamp = timestamp
             self.last_arrival_s = now
-        packet = Packet(
-            extended,
-            timestamp,
-            second & 0x80,
-            first & 0x20,
-            elements,
-            bytes(data[payload_start:end]),
-        )
-        self.history.put(packet)
         if elements and not self.video:
             for identifier, value in elements:
                 if identifier == self._level_id:
                     self.levels.add(value)
-        return self._take(packet, now)
+        packet = Packet(
+            extended, timestamp, second & 0x80, first & 0x20, elements, datagram[payload_start:]
+        )
+        if self.keyframes.wanted or self._waiting or self._muted:
+            return self._take(packet, now)
+        self.burst.append(packet)
+        return None
 
-    def recover(
-        self,
-        data: memoryview,
-        start: int,
-        end: int,
-        header: tuple[int, int, int, int, int],
-        now: float,
-    ) -> str | None:
+    def recover(self, datagram: bytes, header: Header, now: float) -> str | None:
         """A decrypted packet of its RTX ssrc (RFC 4588 4): the original is inside."""
         first, second, _, timestamp, _ = header
-        parts = split(data, start, end, first)
+        parts = split(datagram, first)
         if parts is None:
             return "rtp_malformed"
         payload_start, elements = parts
-        if end - payload_start < 2 or first & 0x20:
+        if len(datagram) - payload_start < 2 or first & 0x20:
             return "rtx_padding"  # bandwidth probing carries no original
         reception = self.reception
         if not reception.started or second & 0x7F != self.codec.rtx_payload_type:
             return "unknown_payload_type"
-        original = data[payload_start] << 8 | data[payload_start + 1]
+        original = datagram[payload_start] << 8 | datagram[payload_start + 1]
         extended = unwrap(original, reception.highest)
         if not reception.highest - self.history.capacity < extended <= reception.highest:
             return "too_old"
-        if self.history.get(extended) is not None:
+        # As it was first sent, but for the payload type and ssrc, which are rewritten anyway.
+        original_datagram = datagram[:payload_start] + datagram[payload_start + 2 :]
+        if not self.history.put(extended, original_datagram):
             return "duplicate"
         reception.missing.pop(extended, None)
         reception.count(timestamp, now)
         packet = Packet(
-            extended, timestamp, second & 0x80, 0, elements, bytes(data[payload_start + 2 : end])
+            extended, timestamp, second & 0x80, 0, elements, original_datagram[payload_start:]
         )
-        self.history.put(packet)
         self._counters.recovered += 1
         return self._take(packet, now)
 
+    @property
+    def _attentive(self) -> bool:
+        """Whether somebody waits for a keyframe."""
+        return self.keyframes.wanted or bool(self._waiting)
+
     def _take(self, packet: Packet, now: float) -> str | None:
         """Decide what becomes of a new packet."""
-        if self.keyframes.wanted or self._waiting:
+        if self._attentive:
             begins = self._begins_keyframe
             if begins is None or begins(packet.payload):
                 self.keyframes.arrived()

@@ -155,10 +155,14 @@ class Transport:
         """Answer a connectivity check. Raises BadCheck."""
         response = self.ice.handle_check(check, source, self._link.now())
         self._link.outbox.send_datagram(response, source)
-        selected = self.ice.selected
-        if selected is not None and bytes(self._sockaddr[: len(selected)]) != selected:
-            self._sockaddr[: len(selected)] = np.frombuffer(selected, np.uint8)
+        self.address_selected()
         self._advance()
+
+    def address_selected(self) -> None:
+        """Let the columns send to the selected address."""
+        selected = self.ice.selected
+        if selected is not None:
+            self._sockaddr[: len(selected)] = np.frombuffer(selected, np.uint8)
 
     def handle_dtls(self, datagram: bytes) -> str | None:
         """A DTLS datagram from a proven address. A drop reason, or None."""

@@ -21,7 +21,7 @@ class Kind(IntEnum):
     STUN = 1
     DTLS = 2
     MEDIA = 3
-    """RTP or RTCP; their second byte tells which (RFC 5761 4)."""
+    """RTP or RTCP; their second byte tells which: 192 to 223 is RTCP (RFC 5761 4)."""
 
 
 def _kind(first: int) -> Kind:
@@ -35,11 +35,6 @@ def _kind(first: int) -> Kind:
 
 
 KIND_OF: Final = tuple(_kind(first) for first in range(256))
-
-
-def is_rtcp(second: int) -> bool:
-    """RFC 5761 4: packet types 192 to 223 are RTCP where RTP and RTCP share a port."""
-    return 192 <= second <= 223
 
 
 class Inbox:
@@ -85,12 +80,9 @@ class Inbox:
 
     def receive(self) -> list[int]:
         """Read what is there: one length per datagram, -1 for one that was too long. Empty if
-        nothing was there."""
-        try:
-            count = mmsg.recvmmsg(self._fd, self._address, ROWS)
-        except (BlockingIOError, InterruptedError):
-            return []
-        except ConnectionRefusedError:  # an ICMP error of an earlier send, reported here
+        nothing was there (or an ICMP error of an earlier send was reported here)."""
+        count = mmsg.recvmmsg(self._fd, self._address, ROWS)
+        if count <= 0:
             return []
         lengths: list[int] = self._received[:count].tolist()
         self._lengths[:count] = self._received[:count]

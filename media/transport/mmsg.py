@@ -55,12 +55,9 @@ _sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int
 
 
 def recvmmsg(fd: int, headers: int, count: int) -> int:
-    """Fill up to *count* mmsghdr at address *headers* without blocking; how many were filled.
-
-    Raises OSError (BlockingIOError: nothing there)."""
+    """Fill up to *count* mmsghdr at address *headers* without blocking; how many were filled, or
+    -1 when there was nothing (or an error that the next call would not repeat)."""
     received: int = _recvmmsg(fd, headers, count, MSG_DONTWAIT, None)
-    if received < 0:
-        _raise()
     return received
 
 
@@ -69,10 +66,6 @@ def sendmmsg(fd: int, headers: int, count: int) -> int:
     least one). Raises OSError if the first cannot be sent (BlockingIOError: no room)."""
     sent: int = _sendmmsg(fd, headers, count, MSG_DONTWAIT)
     if sent < 0:
-        _raise()
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
     return sent
-
-
-def _raise() -> None:
-    code = ctypes.get_errno()
-    raise OSError(code, os.strerror(code))
