@@ -163,6 +163,11 @@ class BroadcastFeed:
         """The worker's process id."""
         return self._process.pid
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What the worker's socket did not take yet."""
+        return self._waiting_bytes
+
     def add_track(self, track: FeedTrack) -> None:
         """From now on packets of *track* may come."""
         self._next_number += 1
