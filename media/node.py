@@ -44,6 +44,8 @@ _log: Final = logging.getLogger(__name__)
 
 LEVELS_INTERVAL_S: Final = 0.1
 """How often it is looked who speaks: five packets of speech."""
+DRAIN_NOTICE_S: Final = 1.2
+"""Web processes remember for a second which nodes take rooms."""
 WRITTEN_TIMEOUT_S: Final = 2.0
 """A mute is answered when the ledger has it, so that who asks next reads what it did."""
 _SSRC_STEP: Final = 0x9E3779B1
@@ -127,9 +129,20 @@ class MediaNode:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.drain_timeout_s):
                 await self.lease.drain()
+                if self._hosted and await self._others():
+                    # Who joins again at once must not be placed here by a list of a second ago.
+                    await asyncio.sleep(DRAIN_NOTICE_S)
                 await asyncio.gather(
                     *(self._give_up(hosted) for hosted in tuple(self._hosted.values()))
                 )
+
+    async def _others(self) -> bool:
+        """Whether another node can take the rooms."""
+        try:
+            nodes = await self._rooms.nodes.list("media")
+        except InfrastructureError:
+            return False
+        return any(not node.draining and node.id != self._center.node_id for node in nodes)
 
     async def close(self) -> None:
         """End all media, and the lease."""
