@@ -8,12 +8,10 @@ from media.broadcast.mixer import BLOCK_SAMPLES, RATE_HZ, Mixer, Voice
 from media.broadcast.output import Output
 from media.broadcast.packet import RtpPacket
 from media.broadcast.reorder import ReorderWindow
-from media.broadcast.timeline import TrackClock
+from media.broadcast.timeline import DELAY_S, TrackClock
 
-DELAY_S: Final = 0.12
-"""The mix runs this far behind arrivals: common jitter, and one retransmission, fit in."""
-_REORDER_WAIT_S: Final = 0.06
-"""Half the delay: what comes after a lost packet must still be in time."""
+_REORDER_WAIT_S: Final = DELAY_S / 2
+"""What comes after a lost packet must still be in time."""
 
 
 class _Microphone:

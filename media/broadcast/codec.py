@@ -19,6 +19,7 @@ from media.broadcast.mixer import CHANNELS, RATE_HZ, Samples
 from media.broadcast.nal import join_annex_b, split_annex_b
 
 VIDEO_TIMESCALE: Final = 90_000
+MAX_PICTURE_PIXELS: Final = 4096 * 2304
 AAC_BIT_RATE_BPS: Final = 128_000
 AAC_CONFIG: Final = b"\x11\x90"
 """AudioSpecificConfig (ISO/IEC 14496-3 1.6.2.1): LC, 48 kHz, two channels."""
@@ -42,6 +43,8 @@ class VideoDecoder:
         assert isinstance(context, VideoCodecContext), "a video codec"
         context.thread_count = 1
         context.flags |= Flags.low_delay
+        # A keyframe of some bytes may claim 16383 x 16383, and memory would be taken for it.
+        context.options = {"max_pixels": str(MAX_PICTURE_PIXELS)}
         self._context: Final = context
 
     def decode(self, units: tuple[bytes, ...]) -> list[av.VideoFrame] | None:

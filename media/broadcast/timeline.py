@@ -9,6 +9,9 @@ from typing import Final
 
 from media.broadcast.packet import Unwrapper
 
+DELAY_S: Final = 0.2
+"""Mix and composition run this far behind the least delay: the jitter of a radio link, a
+retransmission, and a node that had to wait for its core fit in."""
 _BUCKET_S: Final = 5.0
 """The least delay is that of the last two buckets: clocks that drift apart are followed within
 ten seconds, and one late packet moves nothing."""
@@ -16,6 +19,12 @@ _SLEW_S: Final = 0.001
 """How far the mapping moves per call; 3 to 5 % of a frame's time, not to be seen or heard."""
 _JUMP_S: Final = 0.2
 """A mapping that is this wrong is not moved but set."""
+_STEP_S: Final = 10.0
+"""No delay changes by as much."""
+_LATE_S: Final = 0.5
+_LATE_PACKETS: Final = 10
+"""When as many packets in a row are as late, the sender's clock has stepped back (it paused): wait
+for no bucket to pass, place it anew."""
 _MAX_DISAGREEMENT_S: Final = 1.5
 """Reports that place a track further than this from its arrivals are not believed."""
 
@@ -58,15 +67,19 @@ class TrackClock:
         self._delay = LeastDelay()
         self._report: tuple[float, int] | None = None
         self._offset_s: float | None = None
+        self._late_packets = 0
         self.refused_reports = 0
 
     def packet(self, timestamp: int, arrival_s: float) -> None:
         """A packet of this timestamp came."""
         ticks = self._unwrapper.extend(timestamp)
         media_s = ticks / self._rate_hz
-        if self._delay.value is not None and abs(arrival_s - media_s - self._delay.value) > 10.0:
-            # The sender chose a new random offset (a new ssrc): nothing known holds any more.
-            self.restart()
+        if self._delay.value is not None:
+            late_s = arrival_s - media_s - self._delay.value
+            self._late_packets = self._late_packets + 1 if late_s > _LATE_S else 0
+            if abs(late_s) > _STEP_S or self._late_packets >= _LATE_PACKETS:
+                # A new random offset (a new ssrc), or a step: nothing known holds any more.
+                self.restart()
         self._delay.add(arrival_s - media_s, arrival_s)
         sender_s = self._sender_time(ticks)
         if sender_s is not None:
@@ -82,7 +95,9 @@ class TrackClock:
         """The track's timestamps begin anew."""
         if self._report is not None:
             self._participant.reporting_tracks -= 1
+            self._participant.delay = LeastDelay()
         self._delay = LeastDelay()
+        self._late_packets = 0
         self._report = None
         self._offset_s = None
 

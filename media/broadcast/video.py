@@ -12,17 +12,16 @@ from typing import Final
 from coordinator.ids import Identity, TrackSid
 from coordinator.model import TrackSource
 from media.broadcast.canvas import EMPTY_SIZE, Canvas, fitting_size
-from media.broadcast.codec import VideoEncoder
+from media.broadcast.codec import MAX_PICTURE_PIXELS, VideoEncoder
 from media.broadcast.director import Director
 from media.broadcast.nal import parse_sps
 from media.broadcast.output import VIDEO_TIMESCALE, Output, parameter_sets_of
 from media.broadcast.packet import RtpPacket
+from media.broadcast.timeline import DELAY_S
 from media.broadcast.video_source import PlacedFrame, VideoSource
 
 FRAME_RATE_HZ: Final = 30
 TICK_TICKS: Final = VIDEO_TIMESCALE // FRAME_RATE_HZ
-DELAY_S: Final = 0.1
-"""The composition runs this far behind arrivals, so that common jitter makes no frame late."""
 _SETTLE_EMPTY_S: Final = 0.5
 _SETTLE_S: Final = 1.5
 """How long the first picture is waited for, without and with a track that may bring one."""
@@ -342,9 +341,12 @@ class VideoProgram:
 
 
 def _passable(nals: Sequence[bytes]) -> bool:
-    """Whether players take these parameter sets: 4:2:0 in 8 bits, no interlacing tricks."""
-    parameters = parameter_sets_of(nals)
+    """Whether players take these parameter sets: one SPS, 4:2:0 in 8 bits, of usual sizes."""
+    sps, pps = parameter_sets_of(nals).sps, parameter_sets_of(nals).pps
+    if len(sps) != 1 or not 0 < len(pps) <= 16 or any(len(nal) > 1024 for nal in (*sps, *pps)):
+        return False
     try:
-        return bool(parameters.pps) and all(parse_sps(sps).eight_bit_420 for sps in parameters.sps)
+        found = parse_sps(sps[0])
+        return found.eight_bit_420 and found.width * found.height <= MAX_PICTURE_PIXELS
     except ValueError:
         return False

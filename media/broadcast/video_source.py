@@ -50,6 +50,7 @@ class VideoSource:
         self._kept: list[PlacedFrame] = []
         self._ask_at_s = 0.0
         self._ask_again_s = _FIRST_ASK_AGAIN_S
+        self._ssrc: int | None = None
         self._decoder: VideoDecoder | None = None
         self._reset()
 
@@ -79,9 +80,11 @@ class VideoSource:
         """Return the frames that *packets* complete. The source is engaged."""
         frames: list[PlacedFrame] = []
         for packet in packets:
-            if packet.payload_type != self._payload_type:
-                continue
-            self.clock.packet(packet.timestamp, arrival_s)
+            if packet.payload_type == self._payload_type:
+                self._ssrc = packet.ssrc
+                self.clock.packet(packet.timestamp, arrival_s)
+            elif packet.ssrc != self._ssrc:
+                continue  # retransmissions and the like have their own numbers
             frames += self._advance(self._reorder.push(packet, now))
         return frames
 
@@ -96,6 +99,8 @@ class VideoSource:
                 self._depacketizer.gap()
                 self.trial.lost()
                 continue
+            if item.payload_type != self._payload_type:
+                continue  # padding or redundancy between the media's numbers
             for frame in self._depacketizer.push(item):
                 placed = PlacedFrame(self.clock.time_of(frame.timestamp), frame)
                 self.trial.frame(placed.time_s, keyframe=frame.keyframe)

@@ -67,7 +67,7 @@ class Depacketizer:
             self.damaged_frames += 1
             self.awaiting_keyframe = True
             return []
-        if self.awaiting_keyframe and not frame.keyframe:
+        if not frame.units or (self.awaiting_keyframe and not frame.keyframe):
             return []
         self.awaiting_keyframe = False
         return [frame]
@@ -87,5 +87,6 @@ class Depacketizer:
         raise NotImplementedError
 
     def _finish(self, timestamp: int) -> EncodedFrame | None:
-        """Return the frame under way; None: it is not whole."""
+        """Return the frame under way, without units if there is no picture in it; None: it is not
+        whole."""
         raise NotImplementedError

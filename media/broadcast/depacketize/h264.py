@@ -79,8 +79,8 @@ class H264Depacketizer(Depacketizer):
         self.know_parameter_sets(self._nals)
         slices = [nal for nal in self._nals if nal_type(nal) in (NAL_SLICE, NAL_IDR)]
         if not slices:
-            # Parameter sets alone: they go with the picture that follows, if one does.
-            return EncodedFrame(timestamp, False, tuple(self._nals)) if self._nals else None
+            # Parameter sets alone are known now, and put into the keyframe that follows.
+            return EncodedFrame(timestamp, False, ())
         # first_mb_in_slice is ue(v) and 0 (a single 1 bit) in a picture's first slice: without
         # this a picture whose first packet was lost would look whole.
         if len(slices[0]) < 2 or not slices[0][1] & 0x80:

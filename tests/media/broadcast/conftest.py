@@ -23,9 +23,31 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
 FRAME_RATE_HZ = 30
-CLOCK_RATES_HZ = {"video/VP8": 90000, "video/H264": 90000, "audio/opus": 48000}
-PAYLOAD_TYPES = {"video/VP8": 96, "video/H264": 102, "audio/opus": 111}
-ENCODERS = {"video/VP8": "libvpx", "video/H264": "libx264"}
+PAYLOAD_TYPES = {
+    "video/VP8": 96,
+    "video/VP9": 98,
+    "video/H264": 102,
+    "video/AV1": 45,
+    "audio/opus": 111,
+}
+ENCODERS = {
+    "video/VP8": "libvpx",
+    "video/VP9": "libvpx-vp9",
+    "video/H264": "libx264",
+    "video/AV1": "libsvtav1",
+}
+LIBVPX_OPTIONS = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "g": "9999"}
+ENCODER_OPTIONS = {
+    "video/VP8": LIBVPX_OPTIONS,
+    "video/VP9": LIBVPX_OPTIONS,
+    "video/H264": {
+        "preset": "ultrafast",
+        "tune": "zerolatency",
+        "x264-params": "repeat-headers=1",
+    },
+    "video/AV1": {"preset": "11", "svtav1-params": "pred-struct=1:rtc=1:keyint=30"},
+}
+MTU_BYTES = 1100
 
 
 def rtp(
@@ -66,7 +88,7 @@ class Track:
 
     @property
     def clock_rate_hz(self) -> int:
-        return CLOCK_RATES_HZ[self.mime]
+        return 48000 if self.mime == "audio/opus" else 90000
 
 
 def picture(index: int, width: int, height: int, brightness: int) -> av.VideoFrame:
@@ -79,6 +101,55 @@ def picture(index: int, width: int, height: int, brightness: int) -> av.VideoFra
     for plane in frame.planes[1:]:
         np.frombuffer(plane, np.uint8)[:] = 128  # type: ignore[call-overload]
     return frame
+
+
+def packetize(mime: str, packet: Any) -> list[bytes]:
+    """The payloads of one frame: VP8 and H.264 as aiortc cuts them, the others here."""
+    if mime == "video/VP9":
+        return packetize_vp9(bytes(packet), keyframe=packet.is_keyframe)
+    if mime == "video/AV1":
+        return packetize_av1(bytes(packet), keyframe=packet.is_keyframe)
+    codec = RTCRtpCodecParameters(mimeType=mime, clockRate=90000)
+    payloads, _ = PACKERS.setdefault(mime, get_encoder(codec)).pack(packet)
+    return list(payloads)
+
+
+PACKERS: dict[str, Any] = {}
+
+
+def packetize_vp9(frame: bytes, *, keyframe: bool) -> list[bytes]:
+    """RFC 9628 in non-flexible mode: picture id, P, B and E."""
+    pieces = [frame[at : at + MTU_BYTES] for at in range(0, len(frame), MTU_BYTES)]
+    payloads = []
+    for index, piece in enumerate(pieces):
+        flags = 0x80 | (0 if keyframe else 0x40)
+        flags |= (0x08 if index == 0 else 0) | (0x04 if index == len(pieces) - 1 else 0)
+        payloads.append(bytes([flags, 0x01]) + piece)
+    return payloads
+
+
+def packetize_av1(unit: bytes, *, keyframe: bool) -> list[bytes]:
+    """One OBU element per packet (W 1), fragmented where it does not fit."""
+    payloads: list[bytes] = []
+    position = 0
+    while position < len(unit):
+        header, size, shift, at = unit[position], 0, 0, position + 1
+        assert header & 0x06 == 0x02, "an OBU with a size and without an extension"
+        while True:
+            size |= (unit[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+            if not unit[at - 1] & 0x80:
+                break
+        position = at + size
+        if header >> 3 & 0x0F == 2:
+            continue  # a temporal delimiter is not sent
+        obu = bytes([header & ~0x02]) + unit[at:position]
+        for start in range(0, len(obu), MTU_BYTES):
+            flags = 0x10 | (0x80 if start else 0) | (0x40 if start + MTU_BYTES < len(obu) else 0)
+            flags |= 0x08 if keyframe and not payloads else 0
+            payloads.append(bytes([flags]) + obu[start : start + MTU_BYTES])
+    return payloads
 
 
 @functools.cache
@@ -98,38 +169,37 @@ def encode_video(
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.time_base, context.framerate = Fraction(1, 90000), Fraction(FRAME_RATE_HZ, 1)
-    context.bit_rate = 500_000
-    context.options = (
-        {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "g": "9999"}
-        if mime == "video/VP8"
-        else {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "repeat-headers=1"}
-    )
-    packer = get_encoder(RTCRtpCodecParameters(mimeType=mime, clockRate=90000))
+    if mime != "video/AV1":  # which has no rate control without delay
+        context.bit_rate = 500_000
+    context.options = dict(ENCODER_OPTIONS[mime])
     track = Track(mime, [])
     number = first_sequence_number
+    frames: list[av.VideoFrame | None] = []
     for index in range(int(duration_s * FRAME_RATE_HZ)):
         frame = picture(index, width, height, brightness)
         frame.pts, frame.time_base = index * 3000, Fraction(1, 90000)
         if index % keyframe_every == 0:
             frame.pict_type = PictureType.I
-        for packet in context.encode(frame):
-            packet.time_base = Fraction(1, 90000)
-            track.encoded.append(bytes(packet))
-            payloads, _ = packer.pack(packet)
-            burst = []
-            for position, payload in enumerate(payloads):
-                burst.append(
-                    rtp(
-                        payload,
-                        sequence_number=number,
-                        timestamp=first_timestamp + index * 3000,
-                        marker=position == len(payloads) - 1,
-                        payload_type=PAYLOAD_TYPES[mime],
-                        ssrc=ssrc,
-                    )
+        frames.append(frame)
+    for packet in (packet for frame in [*frames, None] for packet in context.encode(frame)):
+        packet.time_base = Fraction(1, 90000)
+        assert packet.pts is not None
+        track.encoded.append(bytes(packet))
+        payloads = packetize(mime, packet)
+        burst = []
+        for position, payload in enumerate(payloads):
+            burst.append(
+                rtp(
+                    payload,
+                    sequence_number=number,
+                    timestamp=first_timestamp + packet.pts,
+                    marker=position == len(payloads) - 1,
+                    payload_type=PAYLOAD_TYPES[mime],
+                    ssrc=ssrc,
                 )
-                number += 1
-            track.bursts.append((index / FRAME_RATE_HZ, burst))
+            )
+            number += 1
+        track.bursts.append((packet.pts / 90000, burst))
     return track
 
 

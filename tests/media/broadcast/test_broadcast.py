@@ -186,6 +186,17 @@ def test_a_vp8_camera_and_a_microphone_become_a_broadcast(scene: Scene, studio: 
     assert scene.keyframes_asked == [], "the first frame was one, and none was lost"
 
 
+@pytest.mark.parametrize("mime", ["video/VP9", "video/AV1"])
+def test_other_codecs_are_composed_too(scene: Scene, studio: Any, mime: str) -> None:
+    scene.add("v", studio.video(mime, duration_s=2.0))
+    scene.run(2.0)
+    scene.finish()
+    assert scene.is_in(Mode.COMPOSED)
+    moves = np.diff(bar_positions(scene.video().pictures))
+    assert len(moves) > 45
+    assert np.count_nonzero(moves) > 0.9 * len(moves), "the picture advances"
+
+
 def test_the_parts_of_a_broadcast_keep_to_the_part_target(scene: Scene, studio: Any) -> None:
     scene.add("v", studio.video("video/VP8", duration_s=5.0))
     scene.run(5.0)

@@ -61,6 +61,7 @@ def test_h264_a_new_timestamp_ends_an_access_unit_without_marker() -> None:
 def test_h264_parameter_sets_sent_before_are_put_into_the_keyframe() -> None:
     depacketizer = H264Depacketizer()
     assert feed(depacketizer, packet(stap_a(SPS, PPS), 0, marker=True)) == []
+    assert depacketizer.damaged_frames == 0
     [frame] = feed(depacketizer, packet(IDR, 3000, marker=True))
     assert frame == EncodedFrame(3000, True, (SPS, PPS, IDR))
 

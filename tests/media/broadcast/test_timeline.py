@@ -84,6 +84,15 @@ def test_a_report_far_from_the_arrivals_is_not_believed() -> None:
     assert voice.refused_reports > 0
 
 
+def test_a_sender_that_paused_its_clock_is_placed_anew_within_some_packets() -> None:
+    clock = TrackClock(48_000, ParticipantClock())
+    run(clock, 0, seconds=2.0)
+    for step in range(15):
+        timestamp = 96_000 + step * 960  # goes on where it stopped, three seconds later
+        clock.packet(timestamp, 5.0 + step / 50)
+    assert clock.time_of(timestamp) == pytest.approx(5.0 + 14 / 50, abs=0.001)
+
+
 def test_a_sender_that_chose_a_new_offset_is_placed_anew() -> None:
     clock = TrackClock(90_000, ParticipantClock())
     clock.packet(0, 1.0)
