@@ -123,13 +123,17 @@ class Guest:
                 f"waited for {what}; offers carried {[o.tracks for o in self.offers]}"
             ) from None
 
-    async def receives(self, *sids: TrackSid) -> list[MediaStreamTrack]:
-        """Wait until exactly *sids* are on the subscriber transport; return them as received."""
+    async def carries(self, *sids: TrackSid) -> None:
+        """Wait until exactly *sids* are on the subscriber transport."""
 
         def carried(guest: "Guest") -> bool:
             return bool(guest.offers) and set(guest.offers[-1].tracks.values()) == set(sids)
 
         await self.until(carried, f"an offer with {sids}")
+
+    async def receives(self, *sids: TrackSid) -> list[MediaStreamTrack]:
+        """Wait until exactly *sids* are on the subscriber transport; return them as received."""
+        await self.carries(*sids)
         mids = {sid: mid for mid, sid in self.offers[-1].tracks.items()}
         by_mid = {t.mid: t.receiver.track for t in self.subscriber.getTransceivers()}
         return [by_mid[mids[sid]] for sid in sids]
@@ -273,3 +277,18 @@ async def ledger(edge: Edge) -> AsyncIterator[Ledger]:
     following = edge.center.follow(ROOM, None, ledger)
     yield ledger
     following.close()
+
+
+@pytest.fixture(autouse=True)
+async def no_task_is_left() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    left = [task for task in asyncio.all_tasks() - before if not task.done()]
+    # aiortc's connections leave tasks of their own behind when closed early.
+    ours = [
+        task
+        for task in left
+        if task is not asyncio.current_task()
+        and not getattr(task.get_coro(), "__qualname__", "").startswith("RTC")
+    ]
+    assert not ours, f"tasks left running: {ours}"
