@@ -45,7 +45,7 @@ class Envelope(Struct, kw_only=True, omit_defaults=True, frozen=True):
     """The node id of the process that said it."""
     ts: datetime
     room: RoomName = RoomName("")
-    data: Raw = Raw(b"{}")
+    data: Raw
     user: str | None = None
     """Identity on whose behalf."""
     ref: ClaimCheck | None = None

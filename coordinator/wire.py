@@ -17,6 +17,18 @@ from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 Command = tuple[bytes | str | int, ...]
 
 
+def pack(command: Command) -> bytes:
+    """*command* as a RESP array of bulk strings."""
+    parts = [b"*%d\r\n" % len(command)]
+    for arg in command:
+        if isinstance(arg, str):
+            arg = arg.encode()
+        elif isinstance(arg, int):
+            arg = b"%d" % arg
+        parts.append(b"$%d\r\n%b\r\n" % (len(arg), arg))
+    return b"".join(parts)
+
+
 class WireDown(Exception):
     """The connection failed; whether the commands under way ran is unknown."""
 
@@ -54,7 +66,7 @@ class Wire:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._connection.send_packed_command(
-                    self._connection.pack_commands(commands), check_health=False
+                    b"".join(map(pack, commands)), check_health=False
                 )
                 return [await self.read() for _ in commands]
         except (RedisError, OSError, TimeoutError) as error:
@@ -68,9 +80,7 @@ class Wire:
     async def send(self, command: Command) -> None:
         """Send one command whose replies ``read`` returns. Raises WireDown."""
         try:
-            await self._connection.send_packed_command(
-                self._connection.pack_command(*command), check_health=False
-            )
+            await self._connection.send_packed_command(pack(command), check_health=False)
         except (RedisError, OSError) as error:
             raise WireDown(str(error)) from error
 

@@ -216,6 +216,20 @@ async def test_a_poison_envelope_is_counted_and_passed_over(center: Center, body
     assert counted(center, "followers", "poison_events") == 1
 
 
+async def test_ids_grow_though_the_clock_of_redis_stepped_back(center: Center) -> None:
+    listener = Listener()
+    first = await center.append(DEMO, placed(1))
+    ahead = f"{position_key(first)[0] + 3_600_000}-2"
+    await center.command("XADD", keys.ledger(DEMO), ahead, "p", first, "d", "{}")
+    await center.command("HSET", keys.meta(DEMO), "last", ahead, "seq", 2)
+    second = await center.append(DEMO, placed(2))
+    third = await center.append(DEMO, placed(3))
+    assert position_key(first) < position_key(second) < position_key(third)
+    center.follow(DEMO, START, listener)
+    await listener.count(3)
+    assert fences(listener) == [1, 2, 3]
+
+
 async def test_noise_on_a_rooms_channel_is_counted_and_passed_over(center: Center) -> None:
     listener = Listener()
     center.follow(DEMO, START, listener)

@@ -6,7 +6,9 @@ import random
 import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from coordinator.center import Center
@@ -143,6 +145,96 @@ async def test_many_rooms_are_followed_again_after_a_cut(connect_to: ConnectTo) 
     for listener in listeners.values():
         await listener.count(2)
         assert fences(listener) == [1, 2]
+
+
+class DeafLink:
+    """A proxy in front of Redis that can swallow what it says to subscribers, with the connection
+    open all the while: a path that drops packets."""
+
+    def __init__(self, target: str, path: Path) -> None:
+        self.target = target
+        self.path = path
+        self.deaf = False
+        self.subscribers = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        far_reader, far_writer = await asyncio.open_unix_connection(self.target)
+        subscribed = asyncio.Event()
+        swallow = self.deaf
+
+        async def up() -> None:
+            while data := await reader.read(65536):
+                if b"SUBSCRIBE" in data and not subscribed.is_set():
+                    subscribed.set()
+                    self.subscribers += 1
+                far_writer.write(data)
+
+        async def down() -> None:
+            while data := await far_reader.read(65536):
+                # Connections made after the path went bad are good.
+                if not (self.deaf and subscribed.is_set() and not swallow):
+                    writer.write(data)
+
+        ways = [asyncio.ensure_future(up()), asyncio.ensure_future(down())]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # Closed first: the test's end may cancel us while we wait for the two ways.
+            writer.close()
+            far_writer.close()
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def test_a_silent_link_is_left_and_nothing_is_missed(
+    server: Breakable, connect_to: ConnectTo, tmp_path: Path
+) -> None:
+    path = tmp_path / "deaf.sock"
+    proxy = DeafLink(server.config.url.removeprefix("unix://"), path)
+    await proxy.start()
+    writer = await connect_to("web-0")
+    reader = await Center.connect(
+        msgspec.structs.replace(server.config, url=f"unix://{path}"), name="web-1"
+    )
+    listener = Listener()
+    reader.follow(DEMO, START, listener)
+    await writer.append(DEMO, placed(0))
+    await listener.count(1)
+    proxy.deaf = True
+    for number in range(1, 4):
+        await writer.append(DEMO, placed(number))
+    # The link is open and silent: the other connection's comparison of heads tells.
+    await listener.count(4)
+    assert counted(reader, "followers", "recover_head") >= 1
+
+    async def left() -> bool:
+        return proxy.subscribers >= 2
+
+    await until(left, "another link")
+    await writer.append(DEMO, placed(4))
+    await listener.count(5)
+    assert fences(listener) == [0, 1, 2, 3, 4]
+    await reader.close()
+    await proxy.stop()
 
 
 # -- Killed
