@@ -73,6 +73,7 @@ class Errands:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._idle.set()
 
     async def _run(self) -> None:
         try:

@@ -52,6 +52,8 @@ OFFER_REPEAT_S: Final = 4.0
 """Offers travel as notices, at most once; one that is not answered is said again, ..."""
 OFFER_REPEAT_MAX_S: Final = 60.0
 """... ever more slowly, for a client may be stuck for good."""
+OFFERS_PER_TURN: Final = 4
+"""An offer of a full room takes 3 ms: media must not wait for those of all participants."""
 _REMEMBERED_LEAVERS: Final = 1000
 """A request may overtake the word that its sender has left."""
 
@@ -88,8 +90,8 @@ class Room:
         self._tracks: dict[TrackSid, PublishedTrack] = {}
         self._leavers: deque[ParticipantSid] = deque(maxlen=_REMEMBERED_LEAVERS)
         self._outputs: list[RoomOutput] = []
-        self._stale: set[ParticipantSid] = set()
-        """Subscribers that may need an offer."""
+        self._stale: dict[ParticipantSid, None] = {}
+        """Subscribers that may need an offer, in turn."""
         self._speakers = SpeakerDetector()
         self._dominant: ParticipantSid | None = None
         self._players = Players(plane, numbers, self._peers, lambda: self._dominant)
@@ -139,7 +141,11 @@ class Room:
         return sid in self._leavers
 
     def drain(self) -> list[RoomOutput]:
-        """What the outside must hear, in order. Empties it."""
+        """What the outside must hear, in order. Empties it; more may follow in a turn of the loop
+        (*wake* says so)."""
+        self._make_offers()
+        if self._stale:
+            self._wake()
         outputs, self._outputs = self._outputs, []
         return outputs
 
@@ -169,7 +175,7 @@ class Room:
             for track in tuple(peer.publisher.tracks):
                 self._end_track(peer.publisher, track)
         del self._peers[sid]
-        self._stale.discard(sid)
+        self._stale.pop(sid, None)
         for transport in peer.transports:
             transport.close()
         self._players.follow()
@@ -289,7 +295,7 @@ class Room:
             subscription = subscriber.subscriptions.pop(sid, None)
             if subscription is not None:
                 self._plane.unsubscribe(subscription)
-            self._stale.add(peer.info.sid)
+            self._stale[peer.info.sid] = None
         self._plane.unpublish(track.publication)
 
     def set_muted(self, sid: ParticipantSid, track_sid: TrackSid, muted: bool, by: str) -> None:
@@ -330,7 +336,7 @@ class Room:
             )
         if outcome.refused:
             _log.info("room %s: %s refused %d tracks", self.name, sid, len(outcome.refused))
-        self._stale.add(sid)
+        self._stale[sid] = None
         self._settle()
 
     def _want(self, peer: Peer, track: PublishedTrack) -> None:
@@ -347,7 +353,7 @@ class Room:
         side.negotiation.want(
             WantedTrack(track.told.sid, track.participant, track.told.kind, track.publication.codec)
         )
-        self._stale.add(peer.info.sid)
+        self._stale[peer.info.sid] = None
 
     def whep_offer(self, sid: ParticipantSid, sdp: str, source: Identity | None) -> SdpAnswer:
         """Answer a WHEP player's only offer."""
@@ -415,9 +421,15 @@ class Room:
             )
 
     def _settle(self) -> None:
-        """After each change: make the offers that are due, and tell that there is something."""
-        stale, self._stale = self._stale, set()
-        for sid in stale:
+        """After each change: make some of the offers that are due, and tell what there is."""
+        self._make_offers()
+        if self._outputs or self._stale:
+            self._wake()
+
+    def _make_offers(self) -> None:
+        for _ in range(min(OFFERS_PER_TURN, len(self._stale))):
+            sid = next(iter(self._stale))
+            del self._stale[sid]
             peer = self._peers.get(sid)
             side = peer.subscriber if peer is not None else None
             if peer is None or side is None:
@@ -425,8 +437,6 @@ class Room:
             if side.negotiation.next_offer(describe(self._plane, side.transport)) is not None:
                 side.said = 0
                 self._say_offer(peer, side)
-        if self._outputs:
-            self._wake()
 
     def _peer(self, sid: ParticipantSid, kind: ParticipantKind | None = None) -> Peer:
         peer = self._peers.get(sid)

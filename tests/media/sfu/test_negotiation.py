@@ -318,3 +318,131 @@ async def test_aiortc_takes_the_answer(
         assert plan.published[1].spec.rtx_ssrc is not None
     finally:
         await peer.close()
+
+
+FIREFOX = """v=0
+o=mozilla...THIS_IS_SDPARTA-99.0 7311 0 IN IP4 0.0.0.0
+s=-
+t=0 0
+a=fingerprint:sha-256 {fingerprint}
+a=group:BUNDLE 0 1
+a=ice-options:trickle
+a=msid-semantic:WMS *
+m=audio 9 UDP/TLS/RTP/SAVPF 109 9 0 8 101
+c=IN IP4 0.0.0.0
+a=sendonly
+a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level
+a=extmap:2/recvonly urn:ietf:params:rtp-hdrext:csrc-audio-level
+a=extmap:3 urn:ietf:params:rtp-hdrext:sdes:mid
+a=fmtp:109 maxplaybackrate=48000;stereo=1;useinbandfec=1
+a=fmtp:101 0-15
+a=ice-pwd:0123456789abcdef0123456789abcdef
+a=ice-ufrag:0123abcd
+a=mid:0
+a=msid:{{a}} {{b}}
+a=rtcp-mux
+a=rtpmap:109 opus/48000/2
+a=rtpmap:9 G722/8000/1
+a=rtpmap:0 PCMU/8000
+a=rtpmap:8 PCMA/8000
+a=rtpmap:101 telephone-event/8000/1
+a=setup:actpass
+a=ssrc:4194304 cname:{{c}}
+m=video 0 UDP/TLS/RTP/SAVPF 120 124 121 125 126 127
+c=IN IP4 0.0.0.0
+a=bundle-only
+a=sendonly
+a=extmap:3 urn:ietf:params:rtp-hdrext:sdes:mid
+a=extmap:4 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time
+a=extmap:5 urn:ietf:params:rtp-hdrext:toffset
+a=extmap:6/recvonly http://www.webrtc.org/experiments/rtp-hdrext/playout-delay
+a=fmtp:126 profile-level-id=42e01f;level-asymmetry-allowed=1;packetization-mode=1
+a=fmtp:120 max-fs=12288;max-fr=60
+a=fmtp:124 apt=120
+a=fmtp:121 max-fs=12288;max-fr=60
+a=fmtp:125 apt=121
+a=fmtp:127 apt=126
+a=ice-pwd:0123456789abcdef0123456789abcdef
+a=ice-ufrag:0123abcd
+a=mid:1
+a=msid:{{a}} {{d}}
+a=rtcp-fb:120 nack
+a=rtcp-fb:120 nack pli
+a=rtcp-fb:120 ccm fir
+a=rtcp-fb:120 goog-remb
+a=rtcp-fb:120 transport-cc
+a=rtcp-mux
+a=rtcp-rsize
+a=rtpmap:120 VP8/90000
+a=rtpmap:124 rtx/90000
+a=rtpmap:121 VP9/90000
+a=rtpmap:125 rtx/90000
+a=rtpmap:126 H264/90000
+a=rtpmap:127 rtx/90000
+a=setup:actpass
+a=ssrc:77 cname:{{c}}
+a=ssrc:78 cname:{{c}}
+a=ssrc-group:FID 77 78
+"""
+
+OBS = """v=0
+o=rtc 3130832711 0 IN IP4 127.0.0.1
+s=-
+t=0 0
+a=group:BUNDLE 0 1
+a=group:LS 0 1
+a=msid-semantic:WMS *
+a=setup:actpass
+a=ice-ufrag:nCVd
+a=ice-pwd:rUb/OOlqwxyzaV2QCvoGnT
+a=ice-options:ice2,trickle
+a=fingerprint:sha-256 {fingerprint}
+m=audio 40124 UDP/TLS/RTP/SAVPF 111
+c=IN IP4 192.0.2.7
+a=mid:0
+a=sendonly
+a=ssrc:1001 cname:voice
+a=ssrc:1001 msid:stream stream-audio
+a=msid:stream stream-audio
+a=rtcp-mux
+a=rtpmap:111 opus/48000/2
+a=fmtp:111 minptime=10;maxaveragebitrate=96000;stereo=1;sprop-stereo=1;useinbandfec=1
+a=candidate:1 1 UDP 2122317823 192.0.2.7 40124 typ host
+a=end-of-candidates
+m=video 40124 UDP/TLS/RTP/SAVPF 96 97
+c=IN IP4 192.0.2.7
+a=mid:1
+a=sendonly
+a=ssrc:1002 cname:voice
+a=ssrc:1002 msid:stream stream-video
+a=msid:stream stream-video
+a=rtcp-mux
+a=rtpmap:96 H264/90000
+a=rtcp-fb:96 nack
+a=rtcp-fb:96 nack pli
+a=rtcp-fb:96 goog-remb
+a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1
+a=rtpmap:97 RTX/90000
+a=fmtp:97 apt=96
+"""
+
+
+def test_firefox_offers_bundle_only_video_and_session_wide_fingerprints(
+    publisher: PublisherNegotiation, transport: LocalTransport
+) -> None:
+    plan, _, media = answered(publisher, transport, FIREFOX.format(fingerprint=FINGERPRINT))
+    sound, picture = (track.spec for track in plan.published)
+    assert (sound.codecs[0].payload_type, sound.ssrc) == (109, 4194304)
+    assert (picture.codecs[0].mime, picture.codecs[0].rtx_payload_type) == ("video/VP8", 124)
+    assert (picture.ssrc, picture.rtx_ssrc) == (77, 78)
+    assert [m.rejected for m in media] == [False, False]
+
+
+def test_obs_offers_h264_and_stereo(
+    publisher: PublisherNegotiation, transport: LocalTransport
+) -> None:
+    plan, _, media = answered(publisher, transport, OBS.format(fingerprint=FINGERPRINT))
+    assert [t.info.mime for t in plan.published] == ["audio/opus", "video/H264"]
+    assert plan.published[1].spec.codecs[0].rtx_payload_type == 97
+    assert media[0].codecs[0].parameters["stereo"] == "1"
+    assert plan.remote.ice_ufrag == "nCVd"
