@@ -103,8 +103,8 @@ class BroadcastStopping(
 class BroadcastEnded(Event, tag_field="type", tag="broadcast.ended", frozen=True, kw_only=True):
     sid: BroadcastSid
     reason: str
-    """``stopped``, ``room_closed``, ``failed``; ``node_lost`` or ``server_draining`` if the next owner
-    goes on under a new sid."""
+    """``stopped``, ``room_closed``, ``failed``; ``node_lost`` or ``server_draining`` if the next
+    owner goes on under a new sid."""
 
 
 AnyEvent = (

@@ -1,8 +1,8 @@
-"""Core: one room's events in order, exactly once, or a loud word.
+"""One room's events in order, exactly once, or a loud word. A sans-IO core.
 
 Each event names its predecessor. A number alone is not enough: after a rollback of Redis new
-events reuse numbers already seen, and who checks numbers drops them silently. Sans-IO: feed it
-what happens, carry out the ``Recover`` it returns, hand on the rest.
+events reuse numbers already seen, and who checks numbers drops them silently. Feed it what
+happens, carry out the ``Recover`` it returns, hand on the rest.
 
     state       input          becomes
     NEW         subscribed     RECOVERING, read the ledger after the position

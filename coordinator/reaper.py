@@ -21,6 +21,7 @@ from coordinator.model import RoomSettings
 from coordinator.registry import DEAD, DEAD_TTL_MS
 from coordinator.room_records import parse_settings
 from coordinator.rooms import Rooms
+from coordinator.vigil import Vigil
 
 _log: Final = logging.getLogger(__name__)
 
@@ -28,33 +29,6 @@ _PAGE: Final = 200
 """Rooms per step: one round trip of some milliseconds."""
 _SWEEP_S: Final = 10.0
 """All rooms are looked at in this time, whatever their number."""
-
-
-class Vigil:
-    """Core: since when Redis has been seen without a break."""
-
-    def __init__(self, lease_ttl_s: float) -> None:
-        self._lease_ttl_s: Final = lease_ttl_s
-        self._since_s = float("inf")
-        self._last_s = float("-inf")
-        self._server = ""
-
-    def saw(self, server: str, now_s: float) -> None:
-        """Redis, in the run named *server*, answered."""
-        if server != self._server or now_s - self._last_s > self._lease_ttl_s / 2:
-            self._since_s = now_s
-        self._server = server
-        self._last_s = now_s
-
-    def missed(self) -> None:
-        """Redis did not answer."""
-        self._last_s = float("-inf")
-
-    def steady(self, now_s: float) -> bool:
-        """A lease that is missing now was not renewed though it could have been."""
-        return now_s - self._last_s <= self._lease_ttl_s / 2 and (
-            now_s - self._since_s >= self._lease_ttl_s
-        )
 
 
 @dataclass(frozen=True, slots=True)

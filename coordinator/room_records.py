@@ -1,4 +1,7 @@
-"""Between the scripts' replies and the model: how a room lies in Redis. See scripts/room.lua."""
+"""Between the scripts' replies and the model: how a room lies in Redis. A sans-IO core.
+
+See scripts/room.lua, which writes the records.
+"""
 
 from datetime import datetime
 from typing import Any, Final

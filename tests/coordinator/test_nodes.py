@@ -14,9 +14,9 @@ from coordinator.events import ParticipantLeft
 from coordinator.ids import START, NodeId, RoomName, new_track_sid
 from coordinator.model import RoomSettings, TrackInfo
 from coordinator.nodes import NodeInfo, NodeLease, Nodes, Reaper
-from coordinator.reaper import Vigil
 from coordinator.registry import least_loaded
 from coordinator.rooms import Rooms
+from coordinator.vigil import Vigil
 from tests.fakes.center import Connect, Join, Listener, MediaNode, StartNode, until
 
 DEMO = RoomName("demo")
