@@ -94,6 +94,8 @@ class Guest:
     async def offered(self, offer: SubscriberOffer) -> None:
         """The node's offer has arrived: answer it."""
         async with self._busy:
+            if self.subscriber.connectionState == "closed":
+                return
             if not self.answering:
                 self.offers.append(offer)
                 self._changed.set()
@@ -279,16 +281,16 @@ async def ledger(edge: Edge) -> AsyncIterator[Ledger]:
     following.close()
 
 
+def is_ours(task: asyncio.Task[Any]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is None or "site-packages" not in code.co_filename
+
+
 @pytest.fixture(autouse=True)
 async def no_task_is_left() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
     left = [task for task in asyncio.all_tasks() - before if not task.done()]
     # aiortc's connections leave tasks of their own behind when closed early.
-    ours = [
-        task
-        for task in left
-        if task is not asyncio.current_task()
-        and not getattr(task.get_coro(), "__qualname__", "").startswith("RTC")
-    ]
+    ours = [task for task in left if task is not asyncio.current_task() and is_ours(task)]
     assert not ours, f"tasks left running: {ours}"
