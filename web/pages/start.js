@@ -20,8 +20,8 @@ room.value = new URLSearchParams(location.search).get("room") ?? localStorage.ge
  */
 function show(field, text) {
   setText(byId(`${field.id}-fault`, HTMLElement), text);
-  field.toggleAttribute("aria-invalid", text !== "");
   if (text) field.setAttribute("aria-invalid", "true");
+  else field.removeAttribute("aria-invalid");
 }
 
 /** @returns {string | null} the room's name, or null after saying what is wrong with it */

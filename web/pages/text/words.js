@@ -40,7 +40,8 @@ export function words(key, values = {}) {
  * @returns {string | null} null: we have none
  */
 export function wordsForCode(prefix, code) {
-  const key = `${prefix}.${code}`;
+  const dotted = `${prefix}.${code}`;
+  const key = Object.hasOwn(ENGLISH, dotted) ? dotted : `${prefix}_${code}`;
   return Object.hasOwn(ENGLISH, key) ? words(/** @type {WordKey} */ (key)) : null;
 }
 
