@@ -230,7 +230,12 @@ class MediaNode:
             amplitudes = self._plane.speakers()
             now = loop.time()
             for hosted in tuple(self._hosted.values()):
-                hosted.tick(amplitudes, now)
+                try:
+                    hosted.tick(amplitudes, now)
+                except Exception:
+                    # A bug of ours in one room must not stop the clock of all others.
+                    self.counters["tick_faults"] += 1
+                    _log.exception("room %s failed at a tick", hosted.name)
 
     # --- requests ---------------------------------------------------------------------------------
 
