@@ -48,6 +48,7 @@ class OutputSettings:
     broadcast: str
     times: RenditionTimes
     first_msn: int
+    first_discontinuity: int
     audio_config: bytes
     audio_bps: int
 
@@ -80,13 +81,13 @@ class Output:
             "video",
             timescale=VIDEO_TIMESCALE,
             times=settings.times,
-            first_discontinuity=first,
+            first_discontinuity=settings.first_discontinuity,
         )
         self._audio = Rendition(
             "audio",
             timescale=AUDIO_TIMESCALE,
             times=settings.times,
-            first_discontinuity=first,
+            first_discontinuity=settings.first_discontinuity,
         )
         self._video_segmenter = Segmenter(
             part_target_ticks=int(part_target_s * VIDEO_TIMESCALE), first_msn=first

@@ -96,6 +96,8 @@ class Worker:
             ),
             # See ANNOUNCE.md: names are not used twice by a broadcast that begins again.
             first_msn=int(unix_now),
+            # Another one after a restart too, but small: hls.js counts through them.
+            first_discontinuity=int(unix_now) // 10 % 1000,
             audio_config=AAC_CONFIG,
             audio_bps=AAC_BIT_RATE_BPS,
         )

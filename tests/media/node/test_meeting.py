@@ -348,6 +348,8 @@ async def test_metrics_count_what_is_there(node: MediaNode, edge: Any) -> None:
     await anna.publish((Tone(), "microphone"))
     reply = await anna.ask(CollectMetrics())
     values = {family.name: family.samples[0].value for family in reply.families if family.samples}
+    names = [family.name for family in reply.families]
+    assert len(set(names)) == len(names)
     assert values["tertulia_media_rooms"] == 1
     assert values["tertulia_media_participants"] == 1
     assert values["tertulia_media_tracks"] == 1
