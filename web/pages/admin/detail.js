@@ -260,17 +260,14 @@ function eventLine(event) {
 }
 
 /**
- * What an event says, on one line: names before numbers.
+ * What an event says, on one line: who first, then what.
  * @param {Record<string, any>} data
  * @returns {string}
  */
 function factsOf(data) {
-  const who = data["participant"];
-  const subject = typeof who === "object" && who !== null ? [who.name || who.identity] : [];
-  const track = data["track"];
-  if (typeof track === "object" && track !== null) subject.push(track.source, track.mime);
-  const rest = Object.entries(data)
-    .filter(([key, value]) => key !== "type" && key !== "sid" && typeof value !== "object")
-    .map(([key, value]) => (key === "identity" ? String(value) : `${key}=${value}`));
-  return [...subject, ...rest].join(" ");
+  const { identity, participant, track, settings: _settings, type: _type, ...rest } = data;
+  const who = typeof participant === "object" ? shownName(participant) : identity;
+  const what = typeof track === "object" ? `${track.source} ${track.mime}` : track;
+  const others = Object.entries(rest).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+  return [who, what, ...others].filter(Boolean).join(" ");
 }

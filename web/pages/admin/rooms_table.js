@@ -10,8 +10,10 @@ import { language, words, wordsForCode } from "../text/words.js";
 export function shortTime(time) {
   const date = new Date(time);
   if (Number.isNaN(date.getTime())) return "";
+  // "en" alone would write months first for those who do not.
+  const locale = navigator.languages.find((l) => l.startsWith(language)) ?? language;
   const today = date.toDateString() === new Date().toDateString();
-  return today ? date.toLocaleTimeString(language) : date.toLocaleString(language);
+  return today ? date.toLocaleTimeString(locale) : date.toLocaleString(locale);
 }
 
 export class RoomsTable {
@@ -78,7 +80,7 @@ export class RoomsTable {
       make("td", {}, name),
       make("td", { class: "number" }, people),
       make("td", {}, broadcastCell(room)),
-      make("td", {}, shortTime(room.created_at)),
+      make("td", { class: "less" }, shortTime(room.created_at)),
       make("td", {}, close),
     );
   }

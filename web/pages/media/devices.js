@@ -127,7 +127,7 @@ export class LocalDevices {
    */
   async #tryOpen(kinds) {
     try {
-      const stream = await navigator.mediaDevices.getUserMedia(this.#constraints(kinds));
+      const stream = await this.#openChosen(kinds);
       for (const kind of kinds) this.#opened(kind, stream);
       return true;
     } catch (error) {
@@ -136,11 +136,29 @@ export class LocalDevices {
     }
   }
 
-  /** @param {DeviceKind[]} kinds */
-  #constraints(kinds) {
-    // "ideal", not "exact": a device that is not plugged in today is replaced by another.
-    const id = (/** @type {DeviceKind} */ kind) =>
-      this.device[kind].deviceId ? { deviceId: { ideal: this.device[kind].deviceId } } : {};
+  /**
+   * The chosen devices; others in the place of those that are not plugged in today.
+   * @param {DeviceKind[]} kinds
+   */
+  async #openChosen(kinds) {
+    try {
+      return await navigator.mediaDevices.getUserMedia(this.#constraints(kinds, true));
+    } catch (error) {
+      if (/** @type {Error} */ (error).name !== "OverconstrainedError") throw error;
+      return navigator.mediaDevices.getUserMedia(this.#constraints(kinds, false));
+    }
+  }
+
+  /**
+   * @param {DeviceKind[]} kinds
+   * @param {boolean} chosen
+   */
+  #constraints(kinds, chosen) {
+    // "exact": Chromium prefers its default microphone to an "ideal" one.
+    const id = (/** @type {DeviceKind} */ kind) => {
+      const { deviceId } = this.device[kind];
+      return chosen && deviceId ? { deviceId: { exact: deviceId } } : {};
+    };
     return {
       video: kinds.includes("camera") ? { ...CAMERA, ...id("camera") } : false,
       audio: kinds.includes("microphone") ? { ...MICROPHONE, ...id("microphone") } : false,

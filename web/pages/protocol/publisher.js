@@ -95,6 +95,7 @@ export class Publisher {
     this.#again = true;
     if (this.#negotiating) return;
     this.#negotiating = true;
+    await null; // what is published in the same breath goes into the same offer
     while (this.#again && !this.#closed) {
       this.#again = false;
       await this.#offerOnce();

@@ -1,5 +1,6 @@
 // From what is known of the room to what its tiles, sounds and list show. No DOM.
 import { shownName, trackOf } from "../protocol/room_state.js";
+import { words } from "../text/words.js";
 
 /** @typedef {import("./tiles.js").TileView} TileView */
 /** @typedef {import("../protocol/types.js").ParticipantInfo} ParticipantInfo */
@@ -75,7 +76,7 @@ function screenTiles(person, state, arriving, mine) {
       kind: "screen",
       identity: person.identity,
       sid: screen.sid,
-      name: shownName(person),
+      name: me ? words("room.me") : words("room.screen_of", { name: shownName(person) }),
       mine: me,
       video: me ? null : (arriving.get(screen.sid) ?? null),
       microphone: "on",

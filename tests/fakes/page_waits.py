@@ -1,0 +1,26 @@
+"""Waiting inside a page that has a strict content security policy."""
+
+from playwright.async_api import Page
+
+WAIT_MS = 10_000
+
+
+async def until(page: Page, condition: str) -> None:
+    """Wait until the JavaScript expression *condition* is true in *page*.
+
+    ``page.wait_for_function`` needs eval, which the pages' policy forbids; an expression that is
+    evaluated from outside does not.
+    """
+    kept = await page.evaluate(
+        f"""new Promise((resolve) => {{
+          const end = performance.now() + {WAIT_MS};
+          const look = () => {{
+            let holds = false;
+            try {{ holds = Boolean({condition}); }} catch {{}}
+            if (holds || performance.now() > end) resolve(holds);
+            else setTimeout(look, 30);
+          }};
+          look();
+        }})"""
+    )
+    assert kept, f"waited in vain for {condition}"
