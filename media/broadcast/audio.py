@@ -80,6 +80,11 @@ class AudioProgram:
                 self._output.audio(self._frame_position, frame)
                 self._frame_position += BLOCK_SAMPLES
 
+    def finish(self, end_s: float) -> None:
+        """Mix and encode what is there up to *end_s* at least."""
+        # One block more comes out when the encoder has the next one.
+        self.advance(end_s + DELAY_S + (1 + AAC_PRIMING_FRAMES) * BLOCK_SAMPLES / RATE_HZ)
+
     def _begin(self, position: int) -> None:
         """Let the first AAC frame stand where the first picture stands."""
         # The picture's delay is less than ours, so that its place in the mix was not read yet;

@@ -96,10 +96,16 @@ class Broadcast:
         """The tracks whose senders are to be asked for a keyframe now."""
         return self._video.keyframes_wanted(now - self._origin_s)
 
-    def finish(self) -> None:
-        """The end: what is open is closed, if anything was begun."""
+    def close(self) -> None:
+        """Write out what is there; ``end`` follows a little later, and nothing in between."""
         if self._output.started:
-            self._output.finish()
+            self._audio.finish(self._video.end_s)
+            self._output.close()
+
+    def end(self) -> None:
+        """Tell the end, if anything was begun."""
+        if self._output.started:
+            self._output.end()
 
     def _add(self, track: AddTrack, media_s: float) -> None:
         mime = track.mime.lower()

@@ -101,6 +101,7 @@ class Output:
         self._cuts: deque[tuple[int, bool]] = deque()
         self._audio_started = False
         self._last_video_ticks = -1
+        self._audio_end = 0
 
     @property
     def started(self) -> bool:
@@ -178,6 +179,7 @@ class Output:
                 return
             self._audio_started = True
             self._sink.apply(self._audio.init(self._audio_init()))
+        self._audio_end = position + AUDIO_FRAME_SAMPLES
         effects, changed = self._audio.take(
             self._audio_segmenter.push(
                 position, frame, sync=True, starts_segment=starts, discontinuity=discontinuity
@@ -185,15 +187,25 @@ class Output:
         )
         self._publish(self._audio, effects, changed)
 
-    def finish(self) -> None:
-        """The broadcast ends: close what is open, tell the end."""
-        for rendition, segmenter in (
-            (self._video, self._video_segmenter),
-            (self._audio, self._audio_segmenter),
+    def close(self) -> None:
+        """The broadcast ends: close what is open. ``end`` follows a little later.
+
+        Apart, because hls.js does not load a last part that it hears of together with the end.
+        The picture lasts as long as the sound: hls.js sees the end only when the last part of
+        either is in the range that both have.
+        """
+        for rendition, segmenter, end_ticks in (
+            (self._video, self._video_segmenter, self._audio_end * 90_000 // 48_000),
+            (self._audio, self._audio_segmenter, self._audio_end),
         ):
-            effects, _ = rendition.take(segmenter.finish())
-            rendition.end()
+            effects, _ = rendition.take(segmenter.finish(end_ticks))
             self._publish(rendition, effects, changed=True)
+
+    def end(self) -> None:
+        """Tell the end. Nothing comes after it."""
+        for rendition in (self._video, self._audio):
+            rendition.end()
+            self._publish(rendition, [], changed=True)
         if self._multivariant is not None:
             self._announce_multivariant(ended=True)
 

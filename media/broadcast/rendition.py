@@ -142,7 +142,9 @@ class Rendition:
 
     def _hint(self) -> str:
         last = self._segments[-1]
-        assert not last.complete, "a segment ends where the next one starts"
+        if last.complete:
+            # The broadcast was closed; its end is told in a moment.
+            return self._part_name(last.msn + 1, 0)
         return self._part_name(last.msn, len(last.parts))
 
     def _init_name(self) -> str:

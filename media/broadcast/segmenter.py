@@ -83,11 +83,14 @@ class Segmenter:
         self._held = _Held(dts_ticks, sync, data)
         return outputs
 
-    def finish(self) -> list[SegmenterOutput]:
-        """The last sample came: it lasts as long as the one before it."""
+    def finish(self, end_ticks: int = 0) -> list[SegmenterOutput]:
+        """The last sample came: it lasts until *end_ticks*, or as long as the one before it."""
         if self._held is None:
             return []
-        outputs = self._place(self._held, max(1, self._last_duration_ticks))
+        duration_ticks = end_ticks - self._held.dts_ticks
+        if not 0 < duration_ticks <= self._part_target_ticks:
+            duration_ticks = max(1, self._last_duration_ticks)
+        outputs = self._place(self._held, duration_ticks)
         outputs += self._end_part()
         outputs.append(SegmentEnded(self._msn))
         self._held = None

@@ -77,6 +77,11 @@ class VideoProgram:
     def mode(self) -> Mode:
         return self._mode
 
+    @property
+    def end_s(self) -> float:
+        """When the last picture has been seen for as long as a picture is."""
+        return (self._output.last_video_ticks + TICK_TICKS) / VIDEO_TIMESCALE
+
     def add(self, source: VideoSource, identity: Identity, kind: TrackSource, now: float) -> None:
         self._sources[source.sid] = source
         self._director.add(source.sid, identity, kind)

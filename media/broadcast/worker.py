@@ -42,6 +42,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _STEP_S: Final = 0.01
 """How often the clocks are looked at: a third of a frame."""
 _MAX_DATAGRAMS_PER_STEP: Final = 256
+_END_AFTER_S: Final = 0.7
+"""Two parts: players have the last one before they hear of the end."""
 _WINDOW_SEGMENTS: Final = 12
 """24 s: six target durations of 3 s before the skip boundary, and something to skip."""
 
@@ -122,7 +124,7 @@ class Worker:
                 await asyncio.sleep(_STEP_S)
             loop.remove_reader(self._node)
             if not self._orphaned:
-                self._finish()
+                await self._finish()
             await self._listeners.close()
         finally:
             if self._live and not self._orphaned:
@@ -177,8 +179,11 @@ class Worker:
             self._live = True
             self._tell(Live(directory=str(self._directory.path)))
 
-    def _finish(self) -> None:
-        self._broadcast.finish()
+    async def _finish(self) -> None:
+        self._broadcast.close()
+        if self._live:
+            await asyncio.sleep(_END_AFTER_S)
+        self._broadcast.end()
         self._ended = True
 
     def _tell(self, message: FromWorker) -> None:

@@ -55,6 +55,7 @@ class Scene:
                 broadcast="BC_x",
                 times=times,
                 first_msn=500,
+                first_discontinuity=7,
                 audio_config=AAC_CONFIG,
                 audio_bps=AAC_BIT_RATE_BPS,
             ),
@@ -139,7 +140,9 @@ class Scene:
             sending.next_burst += 1
 
     def finish(self) -> None:
-        self.broadcast.finish()
+        self.broadcast.close()
+        assert not any(change.ended for change in self.sink.changes)
+        self.broadcast.end()
         assert self.studio.hls_faults(self.sink.playlists()) == []
 
     def video(self, init: int = 0) -> Any:
@@ -181,7 +184,12 @@ def test_a_vp8_camera_and_a_microphone_become_a_broadcast(scene: Scene, studio: 
     assert np.count_nonzero(moves) > 0.9 * len(moves), "the picture advances"
     assert audio.codec == "aac"
     assert abs(audio.times_s[0] - video.times_s[0]) < 0.06
-    assert abs(audio.times_s[-1] - video.times_s[-1]) < 0.2
+    ends = [
+        scene.segments(r)[-1].program_date_time.timestamp() + scene.segments(r)[-1].duration
+        for r in ("video", "audio")
+    ]
+    assert ends[0] == pytest.approx(ends[1], abs=0.002), "a player needs both to see the end"
+    assert ends[0] == pytest.approx(1.7e9 + video.times_s[-1] + 1 / 30, abs=0.045)
     assert loudness(audio.sound[48_000:]) == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
     assert scene.keyframes_asked == [], "the first frame was one, and none was lost"
 
