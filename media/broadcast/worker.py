@@ -41,8 +41,8 @@ from media.broadcast.worker_arguments import WorkerArguments
 
 _PR_SET_PDEATHSIG: Final = 1
 _STEP_S: Final = 0.015
-"""How often the node's socket and the clocks are looked at: about half a frame. Nothing is gained by
-waking up for each datagram: arrivals carry their time, and the mix is further behind than this."""
+"""How often the node's socket and the clocks are looked at: about half a frame. Nothing is gained
+by waking up for each datagram: arrivals carry their time, and the mix is further behind."""
 _MAX_DATAGRAMS_PER_STEP: Final = 256
 _END_AFTER_S: Final = 0.7
 """Two parts: players have the last one before they hear of the end."""
