@@ -1,8 +1,17 @@
-"""Waiting inside a page that has a strict content security policy."""
+"""Opening pages, and waiting inside one that has a strict content security policy."""
+
+from typing import Any, Protocol
 
 from playwright.async_api import Page
 
 WAIT_MS = 10_000
+
+
+class OpenPage(Protocol):
+    """Opens *path* in a browser context of its own. *script* runs before the page's; *options*
+    are Playwright's for a context, and ``base``: another origin than the server's."""
+
+    async def __call__(self, path: str, *, script: str = "", **options: Any) -> Page: ...
 
 
 async def until(page: Page, condition: str) -> None:

@@ -16,6 +16,8 @@ from aiohttp import WSMsgType, web
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
 
+from tests.fakes.live_playlist import LivePlaylist
+
 Message = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
@@ -99,9 +101,7 @@ class Stay:
 
     async def goodbye(self, code: str, reconnect: str, close_code: int) -> None:
         detail = f"detail of {code}"
-        await self.say(
-            {"type": "goodbye", "code": code, "detail": detail, "reconnect": reconnect}
-        )
+        await self.say({"type": "goodbye", "code": code, "detail": detail, "reconnect": reconnect})
         await self.socket.close(code=close_code)
 
     async def wait(self, what: str, check: Callable[[], bool]) -> None:
@@ -225,7 +225,10 @@ class PagesServer:
         self.admin_token = "admin"
         self.calls: list[tuple[str, str, Any]] = []
         """(method, path, body) of the admin calls that change something."""
-        self.media_root: Path | None = None
+        self.playlist: LivePlaylist | None = None
+        """What /live/ serves."""
+        self.media_requests: list[str] = []
+        self.media_status = 200
         self.stays: list[Stay] = []
         self.tokens_minted = 0
         self._joined = asyncio.Condition()
@@ -383,8 +386,9 @@ class PagesServer:
         entry = (channel, queue)
         self._feeds.add(entry)
         try:
-            while (message := await queue.get()) is not None:
-                text = f"event: {name or message['type']}\ndata: {json.dumps(message)}\n\n"
+            while (told := await queue.get()) is not None:
+                kind = name or told["type"]
+                text = f"event: {kind}\ndata: {json.dumps(told)}\n\n"
                 await response.write(text.encode())
         except ConnectionResetError:
             pass
@@ -393,11 +397,14 @@ class PagesServer:
         return response
 
     async def _media(self, request: web.Request) -> web.StreamResponse:
-        assert self.media_root is not None
-        path = self.media_root / request.match_info["path"].rsplit("/", 1)[-1]
-        if not path.exists():
-            raise web.HTTPNotFound
-        return web.FileResponse(path, headers={"Cache-Control": "no-store"})
+        self.media_requests.append(request.path_qs)
+        if self.playlist is None or self.media_status != 200:
+            return problem(self.media_status, "internal", "Out of order.")
+        name = request.match_info["path"].rsplit("/", 1)[-1]
+        if name.endswith(".m3u8"):
+            text = self.playlist.text()
+            return web.Response(text=text, content_type="application/vnd.apple.mpegurl")
+        return web.FileResponse(self.playlist.directory / name)
 
     def _refuse(self, request: web.Request) -> web.Response | None:
         header = request.headers.get("Authorization", "")
@@ -430,7 +437,7 @@ class PagesServer:
     async def _change(self, request: web.Request) -> web.Response:
         if (refusal := self._refuse(request)) is not None:
             return refusal
-        body = await request.json() if request.can_read_body else None
+        body: Any = await request.json() if request.can_read_body else None
         path = request.path.removeprefix("/v1")
         self.calls.append((request.method, path, body))
         if (request.method, path) == ("POST", "/rooms"):
@@ -470,4 +477,3 @@ def problem(status: int, code: str, detail: str) -> web.Response:
     return web.json_response(
         {**body, "detail": detail}, status=status, content_type="application/problem+json"
     )
-

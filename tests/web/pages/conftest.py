@@ -1,13 +1,13 @@
 """The pages in Debian's Chromium, over a small scripted server."""
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
+from tests.fakes.page_waits import OpenPage
 from tests.fakes.pages_server import PagesServer
 
 FLAGS = [
@@ -26,17 +26,13 @@ FLAGS = [
 ]
 TIMEOUT_MS = 10_000
 
-OpenPage = Callable[..., Awaitable[Page]]
-
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def chromium() -> AsyncIterator[Browser]:
     path = shutil.which("chromium")
     assert path, "Debian's chromium is needed: apt-get install chromium"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, headless=True, args=FLAGS
-        )
+        browser = await playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
         yield browser
         await browser.close()
 
@@ -79,8 +75,3 @@ async def open_page(chromium: Browser, server: PagesServer) -> AsyncIterator[Ope
     unexpected = [c for c in complaints if "Failed to load resource" not in c]
     unexpected = [c for c in unexpected if "net::ERR" not in c]
     assert not unexpected
-
-
-@pytest.fixture(params=["light", "dark"])
-def theme(request: pytest.FixtureRequest) -> str:
-    return str(request.param)

@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.fakes.page_waits import until
+from tests.fakes.page_waits import OpenPage, until
 from tests.fakes.pages_server import PagesServer, Stay, participant
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -13,7 +13,7 @@ navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", 
 """
 
 
-async def enter(open_page, server: PagesServer, **options: str) -> tuple[Page, Stay]:
+async def enter(open_page: OpenPage, server: PagesServer, **options: str) -> tuple[Page, Stay]:
     page = await open_page("/r/tea", script=options.get("script", NO_DEVICES))
     await page.get_by_test_id("name").fill("Ada")
     await page.get_by_test_id("join").click()
@@ -31,7 +31,7 @@ async def enter(open_page, server: PagesServer, **options: str) -> tuple[Page, S
     ],
 )
 async def test_a_final_goodbye_is_a_sentence_and_a_button(
-    open_page, server: PagesServer, code: str, close_code: int, title: str, button: str
+    open_page: OpenPage, server: PagesServer, code: str, close_code: int, title: str, button: str
 ) -> None:
     page, stay = await enter(open_page, server)
     await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
@@ -44,13 +44,15 @@ async def test_a_final_goodbye_is_a_sentence_and_a_button(
     assert len(server.stays) == 1
 
 
-async def test_an_unknown_code_shows_the_servers_words(open_page, server: PagesServer) -> None:
+async def test_an_unknown_code_shows_the_servers_words(
+    open_page: OpenPage, server: PagesServer
+) -> None:
     page, stay = await enter(open_page, server)
     await stay.goodbye("something_new", "no", 4001)
     await expect(page.get_by_test_id("ending-text")).to_contain_text("detail of something_new")
 
 
-async def test_a_full_room_can_be_tried_again(open_page, server: PagesServer) -> None:
+async def test_a_full_room_can_be_tried_again(open_page: OpenPage, server: PagesServer) -> None:
     server.refuse_join = ("room_full", "no", 4034)
     page, _ = await enter(open_page, server)
     await expect(page.get_by_test_id("ending-title")).to_have_text("The room is full")
@@ -60,7 +62,7 @@ async def test_a_full_room_can_be_tried_again(open_page, server: PagesServer) ->
 
 
 async def test_leaving_tells_the_server_and_one_can_come_back(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     page, stay = await enter(open_page, server)
     await page.get_by_test_id("leave").click()
@@ -71,7 +73,7 @@ async def test_leaving_tells_the_server_and_one_can_come_back(
     await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
 
 
-async def test_leaving_turns_the_camera_off(open_page, server: PagesServer) -> None:
+async def test_leaving_turns_the_camera_off(open_page: OpenPage, server: PagesServer) -> None:
     watching = """
       window.opened = [];
       const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
@@ -89,7 +91,7 @@ async def test_leaving_turns_the_camera_off(open_page, server: PagesServer) -> N
 
 
 async def test_a_lost_node_is_rejoined_at_once_and_publishes_again(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     server.people = [participant("bob", "Bob")]
     page, stay = await enter(open_page, server, script="")
@@ -109,7 +111,7 @@ async def test_a_lost_node_is_rejoined_at_once_and_publishes_again(
     [("no_node", "No media server is free"), ("transport_failed", "media connection was lost")],
 )
 async def test_a_passing_trouble_says_what_it_is_and_goes_on(
-    open_page, server: PagesServer, code: str, words: str
+    open_page: OpenPage, server: PagesServer, code: str, words: str
 ) -> None:
     page, stay = await enter(open_page, server)
     await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
@@ -119,7 +121,9 @@ async def test_a_passing_trouble_says_what_it_is_and_goes_on(
     await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
 
 
-async def test_a_connection_that_breaks_is_made_again(open_page, server: PagesServer) -> None:
+async def test_a_connection_that_breaks_is_made_again(
+    open_page: OpenPage, server: PagesServer
+) -> None:
     page, stay = await enter(open_page, server)
     await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
     await stay.socket.close(code=1001)
@@ -128,7 +132,7 @@ async def test_a_connection_that_breaks_is_made_again(open_page, server: PagesSe
     await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
 
 
-async def test_a_guests_expired_token_is_renewed(open_page, server: PagesServer) -> None:
+async def test_a_guests_expired_token_is_renewed(open_page: OpenPage, server: PagesServer) -> None:
     page, stay = await enter(open_page, server)
     await stay.goodbye("token_expired", "no", 4022)
     again = await server.stay(1)
@@ -136,7 +140,9 @@ async def test_a_guests_expired_token_is_renewed(open_page, server: PagesServer)
     await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
 
 
-async def test_a_server_that_stays_away_is_given_up(open_page, server: PagesServer) -> None:
+async def test_a_server_that_stays_away_is_given_up(
+    open_page: OpenPage, server: PagesServer
+) -> None:
     page, stay = await enter(open_page, server, script=NO_DEVICES)
     await page.clock.install()
     await page.context.set_offline(True)

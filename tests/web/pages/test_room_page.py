@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.fakes.moving_picture import MovingPicture, Tone
-from tests.fakes.page_waits import until
+from tests.fakes.page_waits import OpenPage, until
 from tests.fakes.pages_server import PagesServer, Stay, participant, track
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -29,7 +29,9 @@ async def notices(page: Page, text: str) -> None:
     await expect(page.get_by_test_id("notice").filter(has_text=text)).to_be_visible()
 
 
-async def test_picture_and_sound_are_published_and_decoded(open_page, server: PagesServer) -> None:
+async def test_picture_and_sound_are_published_and_decoded(
+    open_page: OpenPage, server: PagesServer
+) -> None:
     page = await open_page("/r/tea")
     stay = await enter(page, server)
     offer = await stay.wait_for("publisher_offer")
@@ -44,7 +46,7 @@ async def test_picture_and_sound_are_published_and_decoded(open_page, server: Pa
 
 
 async def test_another_ones_picture_moves_and_its_sound_plays(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     server.people = [BOB]
     page = await open_page("/r/tea", script=NO_DEVICES)
@@ -55,7 +57,7 @@ async def test_another_ones_picture_moves_and_its_sound_plays(
     await expect(page.locator(".tile[data-identity=bob]")).to_have_attribute("data-camera", "on")
 
 
-async def test_sound_has_an_element_of_its_own(open_page, server: PagesServer) -> None:
+async def test_sound_has_an_element_of_its_own(open_page: OpenPage, server: PagesServer) -> None:
     server.people = [BOB]
     page = await open_page("/r/tea", script=NO_DEVICES)
     stay = await enter(page, server)
@@ -65,7 +67,7 @@ async def test_sound_has_an_element_of_its_own(open_page, server: PagesServer) -
 
 
 async def test_joins_leaves_and_mutes_of_others_are_shown_and_announced(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     page = await open_page("/r/tea", script=NO_DEVICES)
     stay = await enter(page, server)
@@ -92,7 +94,7 @@ async def test_joins_leaves_and_mutes_of_others_are_shown_and_announced(
 
 
 async def test_an_unknown_message_and_unknown_fields_are_ignored(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     page = await open_page("/r/tea", script=NO_DEVICES)
     stay = await enter(page, server)
@@ -101,7 +103,7 @@ async def test_an_unknown_message_and_unknown_fields_are_ignored(
     await expect(page.get_by_test_id("tile")).to_have_count(2)
 
 
-async def test_a_resync_replaces_what_was_known(open_page, server: PagesServer) -> None:
+async def test_a_resync_replaces_what_was_known(open_page: OpenPage, server: PagesServer) -> None:
     server.people = [BOB]
     page = await open_page("/r/tea", script=NO_DEVICES)
     stay = await enter(page, server)
@@ -122,7 +124,7 @@ async def test_a_resync_replaces_what_was_known(open_page, server: PagesServer) 
 
 
 async def test_muting_oneself_stops_the_sound_and_tells_the_server(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     page = await open_page("/r/tea")
     stay = await enter(page, server)
@@ -137,7 +139,7 @@ async def test_muting_oneself_stops_the_sound_and_tells_the_server(
 
 
 async def test_a_camera_that_is_off_sends_nothing_and_comes_back(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     page = await open_page("/r/tea")
     stay = await enter(page, server)
@@ -154,7 +156,7 @@ async def test_a_camera_that_is_off_sends_nothing_and_comes_back(
 
 
 async def test_what_changes_before_the_answer_is_said_after_it(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     page = await open_page("/r/tea")
     release = asyncio.Event()
@@ -176,7 +178,7 @@ async def test_what_changes_before_the_answer_is_said_after_it(
 
 
 async def test_the_hosts_mute_is_shown_and_cannot_be_lifted(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     server.keep_muted = True
     page = await open_page("/r/tea")
@@ -199,7 +201,9 @@ async def test_the_hosts_mute_is_shown_and_cannot_be_lifted(
     await expect(button).to_have_text("Unmute")
 
 
-async def test_a_shared_screen_takes_the_stage_and_ends(open_page, server: PagesServer) -> None:
+async def test_a_shared_screen_takes_the_stage_and_ends(
+    open_page: OpenPage, server: PagesServer
+) -> None:
     # Nobody can press the browser's own question here; a canvas moves in the screen's place.
     script = """
       navigator.mediaDevices.getDisplayMedia = async () => {
@@ -221,7 +225,9 @@ async def test_a_shared_screen_takes_the_stage_and_ends(open_page, server: Pages
     await stay.wait("the screen again", lambda: "screen_share" in stay.tracks)
 
 
-async def test_somebody_elses_screen_takes_the_stage(open_page, server: PagesServer) -> None:
+async def test_somebody_elses_screen_takes_the_stage(
+    open_page: OpenPage, server: PagesServer
+) -> None:
     server.people = [BOB]
     page = await open_page("/r/tea", script=NO_DEVICES)
     stay = await enter(page, server)
@@ -234,7 +240,7 @@ async def test_somebody_elses_screen_takes_the_stage(open_page, server: PagesSer
     await expect(page.get_by_test_id("stage")).to_be_hidden()
 
 
-async def test_the_broadcast_is_shown_with_a_link(open_page, server: PagesServer) -> None:
+async def test_the_broadcast_is_shown_with_a_link(open_page: OpenPage, server: PagesServer) -> None:
     page = await open_page("/r/tea", script=NO_DEVICES)
     stay = await enter(page, server)
     badge = page.get_by_test_id("live-badge")
@@ -249,7 +255,9 @@ async def test_the_broadcast_is_shown_with_a_link(open_page, server: PagesServer
     await expect(badge).to_be_hidden()
 
 
-async def test_people_are_listed_and_a_host_can_act(open_page, server: PagesServer) -> None:
+async def test_people_are_listed_and_a_host_can_act(
+    open_page: OpenPage, server: PagesServer
+) -> None:
     server.people = [BOB]
     claims = "eyJ2aWRlbyI6eyJyb29tQWRtaW4iOnRydWUsInJvb20iOiJ0ZWEifX0"  # roomAdmin of tea
     server.admin_token = f"x.{claims}.x"
@@ -273,7 +281,9 @@ async def test_people_are_listed_and_a_host_can_act(open_page, server: PagesServ
     await expect(page.get_by_test_id("people-button")).to_be_focused()
 
 
-async def test_an_invitation_to_listen_publishes_nothing(open_page, server: PagesServer) -> None:
+async def test_an_invitation_to_listen_publishes_nothing(
+    open_page: OpenPage, server: PagesServer
+) -> None:
     claims = "eyJ2aWRlbyI6eyJjYW5QdWJsaXNoIjpmYWxzZX19"  # canPublish false
     server.permissions = {"can_publish": False, "can_subscribe": True, "hidden": False}
     page = await open_page(f"/r/tea#token=x.{claims}.x")
@@ -285,7 +295,7 @@ async def test_an_invitation_to_listen_publishes_nothing(open_page, server: Page
     assert stay.types.count("publisher_offer") == 0
 
 
-async def test_many_people_get_pages(open_page, server: PagesServer) -> None:
+async def test_many_people_get_pages(open_page: OpenPage, server: PagesServer) -> None:
     server.people = [participant(f"p{i:02}", f"Person {i}") for i in range(30)]
     page = await open_page("/r/tea", script=NO_DEVICES, viewport={"width": 360, "height": 740})
     await enter(page, server)
@@ -302,7 +312,7 @@ async def test_many_people_get_pages(open_page, server: PagesServer) -> None:
 
 
 async def test_keys_do_nothing_while_one_types_or_a_dialog_is_open(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     page = await open_page("/r/tea", script=NO_DEVICES)
     await page.get_by_test_id("name").fill("")
@@ -321,7 +331,7 @@ async def test_keys_do_nothing_while_one_types_or_a_dialog_is_open(
 
 
 async def test_sound_that_the_browser_blocks_waits_for_a_tap(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     script = (
         NO_DEVICES

@@ -3,6 +3,7 @@
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.fakes.page_waits import OpenPage
 from tests.fakes.pages_server import PagesServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -14,7 +15,7 @@ async def fill(page: Page, room: str, name: str) -> None:
 
 
 async def test_joining_goes_to_the_room_and_remembers_the_name(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     page = await open_page("/")
     await fill(page, "  tea  time ", " Ada ")
@@ -24,7 +25,7 @@ async def test_joining_goes_to_the_room_and_remembers_the_name(
     await expect(page.get_by_test_id("name")).to_have_value("Ada")
 
 
-async def test_watching_needs_no_name(open_page) -> None:
+async def test_watching_needs_no_name(open_page: OpenPage) -> None:
     page = await open_page("/")
     await fill(page, "茶館", "")
     await page.get_by_test_id("watch").click()
@@ -41,7 +42,9 @@ async def test_watching_needs_no_name(open_page) -> None:
         ("x" * 65, "at most 64"),
     ],
 )
-async def test_a_room_name_that_is_not_allowed_is_explained(open_page, room, words) -> None:
+async def test_a_room_name_that_is_not_allowed_is_explained(
+    open_page: OpenPage, room: str, words: str
+) -> None:
     page = await open_page("/")
     await fill(page, room, "Ada")
     await page.get_by_test_id("join").click()
@@ -51,14 +54,14 @@ async def test_a_room_name_that_is_not_allowed_is_explained(open_page, room, wor
     assert page.url.endswith("/")
 
 
-async def test_a_missing_name_is_explained(open_page) -> None:
+async def test_a_missing_name_is_explained(open_page: OpenPage) -> None:
     page = await open_page("/")
     await fill(page, "tea", " ")
     await page.get_by_test_id("join").click()
     await expect(page.get_by_test_id("name-fault")).to_contain_text("your name")
 
 
-async def test_the_link_is_copied(open_page, server: PagesServer) -> None:
+async def test_the_link_is_copied(open_page: OpenPage, server: PagesServer) -> None:
     page = await open_page("/", permissions=["clipboard-read", "clipboard-write"])
     await fill(page, "tea time", "")
     await page.get_by_test_id("copy").click()
@@ -67,7 +70,7 @@ async def test_the_link_is_copied(open_page, server: PagesServer) -> None:
 
 
 async def test_where_copying_does_not_work_the_link_is_shown(
-    open_page, server: PagesServer
+    open_page: OpenPage, server: PagesServer
 ) -> None:
     page = await open_page("/", base=f"http://insecure.test:{server.port}")
     await fill(page, "tea", "")
@@ -75,7 +78,7 @@ async def test_where_copying_does_not_work_the_link_is_shown(
     await expect(page.get_by_test_id("notice")).to_contain_text("/r/tea")
 
 
-async def test_the_language_is_the_browsers_and_can_be_changed(open_page) -> None:
+async def test_the_language_is_the_browsers_and_can_be_changed(open_page: OpenPage) -> None:
     page = await open_page("/", locale="zh-CN")
     await expect(page.get_by_test_id("join")).to_have_text("加入")
     assert await page.evaluate("document.documentElement.lang") == "zh-CN"
@@ -85,7 +88,7 @@ async def test_the_language_is_the_browsers_and_can_be_changed(open_page) -> Non
     await expect(page.get_by_test_id("join")).to_have_text("Join")
 
 
-async def test_the_theme_follows_the_system_until_it_is_chosen(open_page) -> None:
+async def test_the_theme_follows_the_system_until_it_is_chosen(open_page: OpenPage) -> None:
     page = await open_page("/", color_scheme="dark")
     dark = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     await page.get_by_test_id("theme").click()

@@ -185,6 +185,7 @@ export class RoomDetail {
       { type: "button", "data-testid": "remove", "data-focus": `remove ${participant.identity}` },
       words("admin.remove"),
     );
+    remove.setAttribute("aria-label", `${words("admin.remove")}: ${name}`);
     remove.onclick = async () => {
       if (await ask(words("admin.remove_sure", { name }))) await this.#act("DELETE", path);
     };

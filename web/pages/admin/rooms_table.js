@@ -65,8 +65,9 @@ export class RoomsTable {
     const close = make(
       "button",
       { type: "button", "data-testid": "room-close", "data-focus": `close ${room.name}` },
-      words("admin.close_room"),
+      words("admin.close_short"),
     );
+    close.setAttribute("aria-label", `${words("admin.close_room")}: ${room.name}`);
     close.addEventListener("click", () => this.#close(room.name));
     const most = room.settings.max_participants;
     const people = most > 0 ? `${room.num_participants} / ${most}` : String(room.num_participants);

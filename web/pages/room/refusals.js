@@ -17,7 +17,8 @@ function browserFamily() {
  * @returns {{title: string, text: string}}
  */
 export function refusalWords(refusal, kind) {
-  const device = words(`refusal.device_${kind}`);
+  const either = kind === "both" && refusal === "none";
+  const device = words(`refusal.device_${either ? "either" : kind}`);
   const title = words(`refusal.${refusal}_title`, { device });
   if (refusal === "denied") return { title, text: words(`refusal.denied_${browserFamily()}`) };
   return { title, text: words(`refusal.${refusal}`) };

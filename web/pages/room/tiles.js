@@ -43,8 +43,9 @@ class Tile {
     this.name = make("span", { class: "name", "data-testid": "tile-name" });
     this.said = make("span", { class: "hear-only" });
     const caption = make("div", { class: "caption" }, this.mark, this.name, this.said);
-    const background = view.kind === "screen" && view.mine ? ownScreen() : avatar(view);
-    this.element.append(background, this.video, caption);
+    if (view.kind === "person") this.element.append(avatar(view));
+    else if (view.mine) this.element.append(ownScreen());
+    this.element.append(this.video, caption);
   }
 
   /** @param {TileView} view */

@@ -78,6 +78,7 @@ export const CHINESE = Object.freeze({
   "refusal.device_camera": "摄像头",
   "refusal.device_microphone": "麦克风",
   "refusal.device_both": "摄像头和麦克风",
+  "refusal.device_either": "摄像头或麦克风",
 
   "bar.label": "控制",
   "bar.mute": "静音",
@@ -241,6 +242,7 @@ export const CHINESE = Object.freeze({
   "admin.broadcast": "直播",
   "admin.actions": "操作",
   "admin.close_room": "关闭房间",
+  "admin.close_short": "关闭",
   "admin.close_sure": "为所有人关闭 {room}？",
   "admin.closed": "房间 {room} 已关闭。",
   "admin.choose_room": "选择一个房间查看详情。",
