@@ -52,9 +52,7 @@ class Sender:
         # A VP8 payload descriptor and frame header: keyframe or not.
         body = (b"\x10\x00" if key else b"\x10\x01") + self._filler[2:]
         packet = self._session.protect(head + body)
-        queued = self._engine.transmit(
-            self._by, int(due_s * 1e9), self.sequence & 0x3FFFFF, packet
-        )
+        queued = self._engine.transmit(self._by, int(due_s * 1e9), self.sequence & 0x3FFFFF, packet)
         assert queued, "the transmit queue is full"
         self.sequence += 1
 
@@ -93,7 +91,12 @@ async def measure(
 ) -> str:
     shape = parse_shape(shape_text)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *module, stdin=PIPE, stdout=PIPE, cwd=ROOT,
+        sys.executable,
+        "-m",
+        *module,
+        stdin=PIPE,
+        stdout=PIPE,
+        cwd=ROOT,
         preexec_fn=dying_with_parent(),
     )
     assert process.stdin is not None
@@ -123,9 +126,7 @@ async def measure(
             engine.add_socket(sock.fileno(), min_bytes=size // 2, control=lambda data, to: None)
         )
         await tell(
-            AddSubscriber(
-                str(viewing.feed), secrets.token_bytes(28).hex(), sock.getsockname()[1]
-            )
+            AddSubscriber(str(viewing.feed), secrets.token_bytes(28).hex(), sock.getsockname()[1])
         )
 
     async def run(duration_s: float, *, key: bool) -> int:
@@ -138,7 +139,9 @@ async def measure(
             media_s = int(at_s / FRAME_S) * FRAME_S
             for turn, sender in enumerate(senders.values()):
                 offset_s = turn / len(senders) / rate
-                due_s = begin_s + (media_s + turn / len(senders) * FRAME_S if bursts else at_s + offset_s)
+                due_s = begin_s + (
+                    media_s + turn / len(senders) * FRAME_S if bursts else at_s + offset_s
+                )
                 sender.send(due_s, media_s, key=key and index == 0)
                 total += 1
             if begin_s + at_s > time.monotonic() + 0.2:
@@ -181,14 +184,22 @@ def main() -> None:
     args = parser.parse_args()
     if args.one:  # in a process of its own: an engine is for one process's life
         which, shape = args.one
-        module = [os.environ.get("PLANE_MODULE","tests.bench.plane_loop")] if which == "plane" else ["tests.bench.bare_loop", "gcm128", "gso"]
+        module = (
+            [os.environ.get("PLANE_MODULE", "tests.bench.plane_loop")]
+            if which == "plane"
+            else ["tests.bench.bare_loop", "gcm128", "gso"]
+        )
         os.sched_setaffinity(0, {1})
         print(
             f"{shape:9} {args.pacing:6} {which:5} "
             + asyncio.run(
                 measure(
-                    module, shape, seconds=args.seconds, rate=args.rate,
-                    size=args.payload_bytes, bursts=args.pacing == "bursts",
+                    module,
+                    shape,
+                    seconds=args.seconds,
+                    rate=args.rate,
+                    size=args.payload_bytes,
+                    bursts=args.pacing == "bursts",
                 )
             ),
             flush=True,
@@ -201,11 +212,23 @@ def main() -> None:
             for which in args.only.split(","):
                 subprocess.run(
                     [
-                        sys.executable, "-m", "tests.bench.plane", "--one", which, shape,
-                        "--seconds", str(args.seconds), "--rate", str(args.rate),
-                        "--payload-bytes", str(args.payload_bytes), "--pacing", pacing,
+                        sys.executable,
+                        "-m",
+                        "tests.bench.plane",
+                        "--one",
+                        which,
+                        shape,
+                        "--seconds",
+                        str(args.seconds),
+                        "--rate",
+                        str(args.rate),
+                        "--payload-bytes",
+                        str(args.payload_bytes),
+                        "--pacing",
+                        pacing,
                     ],
-                    cwd=ROOT, check=True,
+                    cwd=ROOT,
+                    check=True,
                 )
 
 

@@ -56,9 +56,7 @@ class PlaneLoop:
         transport = self._transport(command.key, command.port)
         self._publications[command.name] = self.plane.publish(
             transport,
-            PublicationSpec(
-                new_track_sid(), new_participant_sid(), "video", "camera", "0", (VP8,)
-            ),
+            PublicationSpec(new_track_sid(), new_participant_sid(), "video", "camera", "0", (VP8,)),
         )
 
     def add_subscriber(self, command: AddSubscriber) -> None:
@@ -106,8 +104,11 @@ async def serve() -> None:
         await ended.wait()
     asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
     print(
-        plane.counters.wakeups, plane.counters.received, plane.counters.forwarded,
-        {r: c for r, c in plane.counters.drops.items() if c}, file=sys.stderr,
+        plane.counters.wakeups,
+        plane.counters.received,
+        plane.counters.forwarded,
+        {r: c for r, c in plane.counters.drops.items() if c},
+        file=sys.stderr,
     )
     await plane.close()
 
