@@ -6,6 +6,7 @@ import { callApi, withToken } from "../protocol/api.js";
 const PAGE = 1000;
 // A ledger longer than this is not read from its beginning on: the last events matter here.
 const MOST_PAGES = 20;
+const AGAIN_MS = 3_000;
 const TYPES = [
   "room.created",
   "room.placed",
@@ -27,12 +28,14 @@ export class EventFeed {
   #heard;
   /** @type {EventSource | null} */
   #source = null;
+  #after = "0-0";
+  #timer = 0;
   #closed = false;
 
   /**
    * @param {string} room
    * @param {string} token
-   * @param {(events: LedgerEvent[]) => void} heard in order, the oldest first
+   * @param {(events: LedgerEvent[]) => void} heard in order, the oldest first, each once
    */
   constructor(room, token, heard) {
     this.#path = `/v1/rooms/${encodeURIComponent(room)}/events`;
@@ -43,32 +46,58 @@ export class EventFeed {
 
   close() {
     this.#closed = true;
+    clearTimeout(this.#timer);
     this.#source?.close();
   }
 
   async #begin() {
-    const after = await this.#readPages().catch(() => null);
-    if (this.#closed) return;
-    const path = after === null ? this.#path : `${this.#path}?after=${encodeURIComponent(after)}`;
+    let path = this.#path;
+    try {
+      await this.#readPages();
+      path += `?after=${encodeURIComponent(this.#after)}`;
+    } catch (error) {
+      // What the ledger no longer holds cannot be shown: from now on, then.
+      if (/** @type {{code?: string}} */ (error).code !== "position_trimmed") {
+        this.#again();
+        return;
+      }
+    }
+    if (!this.#closed) this.#listen(path);
+  }
+
+  /** @param {string} path */
+  #listen(path) {
     const source = new EventSource(withToken(path, this.#token));
     this.#source = source;
     const take = (/** @type {Event} */ event) => {
-      this.#heard([JSON.parse(/** @type {MessageEvent} */ (event).data)]);
+      this.#take([JSON.parse(/** @type {MessageEvent} */ (event).data)]);
     };
-    for (const type of [...TYPES, "message"]) source.addEventListener(type, take);
+    for (const type of TYPES) source.addEventListener(type, take);
+    source.addEventListener("error", () => {
+      // While it is connecting, the browser goes on by itself behind the last event.
+      if (source.readyState === EventSource.CLOSED) this.#again();
+    });
   }
 
-  /** @returns {Promise<string>} the position up to which was read */
+  /** Go on behind the last event, a little later. */
+  #again() {
+    if (!this.#closed) this.#timer = setTimeout(() => void this.#begin(), AGAIN_MS);
+  }
+
   async #readPages() {
-    let after = "0-0";
     for (let page = 0; page < MOST_PAGES && !this.#closed; page++) {
-      const answer = await callApi("GET", `${this.#path}?after=${after}&limit=${PAGE}`, {
+      const answer = await callApi("GET", `${this.#path}?after=${this.#after}&limit=${PAGE}`, {
         token: this.#token,
       });
-      if (this.#closed || answer.events.length === 0) break;
-      after = answer.next_after;
-      this.#heard(answer.events);
+      if (this.#closed || answer.events.length === 0) return;
+      this.#take(answer.events);
+      this.#after = answer.next_after;
     }
-    return after;
+  }
+
+  /** @param {LedgerEvent[]} events */
+  #take(events) {
+    this.#after = events.at(-1)?.id ?? this.#after;
+    this.#heard(events);
   }
 }
