@@ -117,7 +117,7 @@ export class RoomDetail {
   /** @param {LedgerEvent[]} events */
   #heard(events) {
     const list = byId("events", HTMLElement);
-    byId("events-empty", HTMLElement).hidden = true;
+    if (events.length > 0) byId("events-empty", HTMLElement).hidden = true;
     for (const event of events.slice(-MOST_EVENTS)) list.prepend(eventLine(event));
     while (list.children.length > MOST_EVENTS) list.lastElementChild?.remove();
     clearTimeout(this.#timer);

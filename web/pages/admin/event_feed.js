@@ -35,7 +35,8 @@ export class EventFeed {
   /**
    * @param {string} room
    * @param {string} token
-   * @param {(events: LedgerEvent[]) => void} heard in order, the oldest first, each once
+   * @param {(events: LedgerEvent[]) => void} heard in order, the oldest first, each
+   *   once; none: some were missed, read the room again
    */
   constructor(room, token, heard) {
     this.#path = `/v1/rooms/${encodeURIComponent(room)}/events`;
@@ -73,6 +74,7 @@ export class EventFeed {
       this.#take([JSON.parse(/** @type {MessageEvent} */ (event).data)]);
     };
     for (const type of TYPES) source.addEventListener(type, take);
+    source.addEventListener("resync", () => this.#heard([]));
     source.addEventListener("error", () => {
       // While it is connecting, the browser goes on by itself behind the last event.
       if (source.readyState === EventSource.CLOSED) this.#again();
