@@ -216,6 +216,7 @@ class PagesServer:
         """(code, reconnect, close code) of the goodbye to the next one who joins."""
         self.keep_muted = False
         """Whether an operator's mute outweighs the participant's unmute."""
+        self.answers_pings = True
         self.live: Message = {"room": "tea", "state": "none", "sid": None, "url": ""}
         self.live_status = 200
         self.rooms: dict[str, Message] = {}
@@ -354,7 +355,7 @@ class PagesServer:
             muted = message["muted"] or self.keep_muted
             reply = {"id": message["id"], "track": message["track"], "muted": muted}
             await stay.say({"type": "muted", **reply})
-        elif message["type"] == "ping":
+        elif message["type"] == "ping" and self.answers_pings:
             await stay.say({"type": "pong", "id": message["id"]})
         elif message["type"] == "leave":
             await stay.socket.close(code=1000)

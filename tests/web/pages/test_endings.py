@@ -154,3 +154,31 @@ async def test_a_server_that_stays_away_is_given_up(
             break
     await expect(page.get_by_test_id("ending-title")).to_have_text("The server does not answer")
     await expect(page.get_by_test_id("ending-button")).to_have_text("Try again")
+
+
+async def test_a_silent_server_is_noticed(open_page: OpenPage, server: PagesServer) -> None:
+    page = await open_page("/r/tea", script=NO_DEVICES)
+    await page.clock.install()
+    server.answers_pings = False
+    await page.get_by_test_id("name").fill("Ada")
+    await page.get_by_test_id("join").click()
+    await server.stay()
+    await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
+    await page.clock.run_for(35_000)
+    await server.stay(1)
+
+
+async def test_a_hidden_tab_whose_timers_are_late_stays_in_the_room(
+    open_page: OpenPage, server: PagesServer
+) -> None:
+    page = await open_page("/r/tea", script=NO_DEVICES)
+    await page.clock.install()
+    await page.get_by_test_id("name").fill("Ada")
+    await page.get_by_test_id("join").click()
+    stay = await server.stay()
+    await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
+    for count in (1, 2, 3):
+        await page.clock.fast_forward(60_000)  # each timer fires once at most
+        await stay.wait("a ping", lambda count=count: stay.types.count("ping") >= count)  # type: ignore[misc]
+    await expect(page.get_by_test_id("page")).to_have_attribute("data-state", "in")
+    assert len(server.stays) == 1

@@ -46,6 +46,7 @@ export class RoomCall {
   #joinedOnce = false;
   #lostAt = performance.now();
   #timer = 0;
+  #waiting = false; // for the timer
   #steadyTimer = 0;
   #over = false;
 
@@ -80,13 +81,13 @@ export class RoomCall {
   }
 
   start() {
+    addEventListener("online", this.#online);
     this.#lostAt = performance.now();
     this.#connect();
   }
 
   leave() {
-    this.#over = true;
-    clearTimeout(this.#timer);
+    this.#finish();
     this.#socket?.leave();
     this.#hangUp();
   }
@@ -111,7 +112,22 @@ export class RoomCall {
     this.#publisher?.unpublish(source);
   }
 
+  /** The network is back: do not wait any longer. */
+  #online = () => {
+    if (!this.#waiting) return;
+    clearTimeout(this.#timer);
+    this.#connect();
+  };
+
+  #finish() {
+    this.#over = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#steadyTimer);
+    removeEventListener("online", this.#online);
+  }
+
   #connect() {
+    this.#waiting = false;
     const path = `/v1/rooms/${encodeURIComponent(this.#room)}/join`;
     const url = new URL(withToken(path, this.#token), location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
@@ -242,6 +258,7 @@ export class RoomCall {
     const delay = delayMs(advice, this.#attempt, Math.random());
     this.#attempt += 1;
     this.#timer = setTimeout(() => this.#connect(), delay);
+    this.#waiting = true;
     this.#listener.reconnecting(code);
   }
 
@@ -265,7 +282,7 @@ export class RoomCall {
    * @param {string} detail
    */
   #end(code, detail) {
-    this.#over = true;
+    this.#finish();
     this.#socket = null;
     this.#hangUp();
     this.#listener.ended(code, detail);

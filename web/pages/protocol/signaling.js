@@ -5,8 +5,9 @@
 /** @typedef {import("./types.js").ClientMessage} ClientMessage */
 
 const PING_EVERY_MS = 10_000;
-// The server is asked every 10 s, so that two and a half missed answers are a dead connection.
-const SILENCE_MS = 25_000;
+// So long without a word after we asked for one is a dead connection. Not since the last word: a
+// hidden tab's timers come once a minute.
+const SILENCE_MS = 15_000;
 const ANSWER_WITHIN_MS = 15_000;
 
 /** A request of ours that the server refused or did not answer. */
@@ -37,7 +38,8 @@ export class SignalingSocket {
   #waiting = new Map();
   /** @type {import("./types.js").Goodbye | null} */
   #goodbye = null;
-  #heardAt;
+  /** When the first ping was sent that nothing came after; null: something came. */
+  #askedAt = /** @type {number | null} */ (null);
   #pinger;
   #over = false;
 
@@ -47,7 +49,6 @@ export class SignalingSocket {
    */
   constructor(url, listener) {
     this.#listener = listener;
-    this.#heardAt = performance.now();
     this.#socket = new WebSocket(url, ["tertulia.v1"]);
     this.#socket.onmessage = (event) => this.#receive(event.data);
     this.#socket.onclose = (event) => this.#end(event.code);
@@ -112,7 +113,7 @@ export class SignalingSocket {
   /** @param {unknown} data */
   #receive(data) {
     if (this.#over || typeof data !== "string") return;
-    this.#heardAt = performance.now();
+    this.#askedAt = null;
     /** @type {ServerMessage} */
     const message = JSON.parse(data);
     if (message.type === "goodbye") this.#goodbye = message;
@@ -135,13 +136,16 @@ export class SignalingSocket {
   }
 
   #ping() {
-    if (performance.now() - this.#heardAt > SILENCE_MS) {
+    const now = performance.now();
+    if (this.#askedAt !== null && now - this.#askedAt > SILENCE_MS) {
       // A close event of a dead connection may take minutes; do not wait for it.
       this.#end(1006);
       this.#socket.close();
-    } else {
-      this.send({ type: "ping", id: this.#nextId++ });
+      return;
     }
+    // While it is still connecting, too: that may hang as well.
+    this.#askedAt ??= now;
+    this.send({ type: "ping", id: this.#nextId++ });
   }
 
   /** @param {number} closeCode */
