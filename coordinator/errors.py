@@ -62,6 +62,7 @@ CODES: Final[dict[str, ErrorCode]] = {
     # Rejoin at once: the room lives on, on another node or process.
     "node_lost": ErrorCode(503, "The media node was lost; join again.", 4100),
     "server_draining": ErrorCode(503, "The server is going down; join again.", 4101),
+    "signaling_lost": ErrorCode(503, "Your place in the room was lost; join again.", 4102),
     # Rejoin after a back-off.
     "rate_limited": ErrorCode(429, "Too many requests.", 4200),
     "center_unavailable": ErrorCode(503, "The message center is not reachable.", 4201),

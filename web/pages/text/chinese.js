@@ -149,6 +149,7 @@ export const CHINESE = Object.freeze({
 
   "away.lost": "连接断开了，正在重新连接…",
   "away.node_lost": "一台媒体服务器离线了，正在换一台重新加入…",
+  "away.signaling_lost": "与会议的连接已失效，正在重新加入…",
   "away.server_draining": "服务器正在重启，正在重新加入…",
   "away.transport_failed": "音视频连接断开了，正在重新连接…",
   "away.no_node": "现在没有空闲的媒体服务器，正在重试…",

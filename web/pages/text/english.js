@@ -152,6 +152,7 @@ export const ENGLISH = Object.freeze({
 
   "away.lost": "The connection was lost. Connecting again…",
   "away.node_lost": "A media server went away. Joining again on another…",
+  "away.signaling_lost": "Your place in the room was lost. Joining again…",
   "away.server_draining": "The server is restarting. Joining again…",
   "away.transport_failed": "The media connection was lost. Connecting again…",
   "away.no_node": "No media server is free right now. Trying again…",
