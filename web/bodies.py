@@ -122,7 +122,7 @@ class EventPage(Struct, frozen=True, kw_only=True):
     next_after: EventId
     """For ``?after=``: the last event of this page, or *after* again when there was none."""
     next_cursor: str | None
-    """As *next_after*, and null when there is no more for now."""
+    """As *next_after*; null for an empty page."""
 
 
 class LiveState(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from coordinator.center import Center
 from coordinator.nodes import Nodes
+from coordinator.requests import MetricFamily
 from coordinator.rooms import Rooms
 from signaling.config import SignalingConfig
 from web.config import WebConfig
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from signaling.hub import SignalingHub
     from web.feeds import Feeds
     from web.live import Live
+    from web.metrics import MetricsPage
 
 
 @dataclass(kw_only=True)
@@ -37,8 +39,14 @@ class Services:
             "tertulia_http_requests_total", "HTTP requests answered, by route and status class."
         )
     )
+    metrics: "MetricsPage" = field(init=False)
     draining: bool = False
     """The process goes: long answers end, readiness fails."""
+
+    def own_metrics(self) -> tuple[MetricFamily, ...]:
+        replayed = Tally("tertulia_idempotent_replays_total", "Creates answered from memory.")
+        replayed.add(self.answers.replayed)
+        return (self.requests.family(), replayed.family())
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
