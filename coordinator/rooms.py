@@ -158,6 +158,12 @@ class Rooms(RoomMedia):
                 _log.error("event %s of room %s is malformed: %s", event.id, name, error.code)
         return events, page.events[-1].id if page.events else after
 
+    async def head(self, name: RoomName) -> EventId:
+        """The position of the last event; ``0-0`` without a ledger. Who reads it before a snapshot
+        and follows from it misses nothing, even if the room is not there yet."""
+        reply = await self.center.read(lua.READ, (keys.meta(name), keys.ledger(name)), START, 0)
+        return parse_page(reply, 0).head
+
     # -- Participants
 
     async def join(
