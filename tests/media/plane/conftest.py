@@ -292,6 +292,8 @@ class Rtc:
         await self.pc.setLocalDescription(await self.pc.createOffer())
         self.description = sdp.SessionDescription.parse(self.pc.localDescription.sdp)
         for media in self.description.media:
+            assert media.kind in ("audio", "video")
+            kind: TrackKind = "audio" if media.kind == "audio" else "video"
             wanted = self.mime if media.kind == "video" else "audio/opus"
             codec = next(c for c in media.rtp.codecs if c.mimeType.lower() == wanted.lower())
             rtx = next(
@@ -305,11 +307,11 @@ class Rtc:
             ssrcs = [s.ssrc for s in media.ssrc]
             self.sections.append(
                 Section(
-                    media.kind,
+                    kind,
                     media.rtp.muxId,
                     CodecSpec(
                         codec.mimeType,
-                        codec.payloadType,
+                        codec.payloadType or 0,
                         codec.clockRate,
                         codec.channels,
                         rtx_payload_type=rtx,
@@ -325,8 +327,12 @@ class Rtc:
     async def answer(self, sending: dict[str, SubscriptionSpec] | None = None) -> None:
         """Answer the offer: receive all, or send *sending* by mid."""
         description = sdp.SessionDescription.parse(self.pc.localDescription.sdp)
-        fingerprints = [(f.algorithm, f.value) for f in description.media[0].dtls.fingerprints]
-        remote = description.media[0].ice
+        offered, remote = description.media[0].dtls, description.media[0].ice
+        assert offered is not None
+        assert remote is not None
+        assert remote.usernameFragment is not None
+        assert remote.password is not None
+        fingerprints = [(f.algorithm, f.value) for f in offered.fingerprints]
         for media, section in zip(description.media, self.sections, strict=True):
             keep = {section.codec.payload_type, section.codec.rtx_payload_type}
             media.rtp.codecs = [c for c in media.rtp.codecs if c.payloadType in keep]
@@ -350,6 +356,7 @@ class Rtc:
                 for line in self.plane.candidates
             ]
             media.ice_candidates_complete = True
+            assert media.dtls is not None
             media.dtls.fingerprints = [RTCDtlsFingerprint("sha-256", self.transport.fingerprint)]
             media.dtls.role = "server"
         self.transport.set_remote(
