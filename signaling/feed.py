@@ -17,10 +17,10 @@ from coordinator.errors import InfrastructureError, PeerError, TertuliaError
 from coordinator.events import ParticipantLeft, RoomClosed
 from coordinator.follower import position_key
 from coordinator.ids import EventId, ParticipantSid, RoomName
-from coordinator.model import Snapshot
+from coordinator.model import LeaveReason, Snapshot
 from coordinator.requests import ActiveSpeakers
 from coordinator.rooms import Rooms
-from signaling.stay import CODE_OF_REASON, Resynced, Stay
+from signaling.stay import Resynced, Stay
 
 _log: Final = logging.getLogger(__name__)
 
@@ -121,15 +121,15 @@ class RoomFeed:
                 continue
             stay.position = stored.id
             if isinstance(event, ParticipantLeft) and event.sid == stay.sid:
-                self._end(stay, CODE_OF_REASON[event.reason])
+                self._end(stay, event.reason)
             elif isinstance(event, RoomClosed):
                 self._end(stay, "room_closed")
             else:
                 stay.hear(stored)
 
-    def _end(self, stay: Stay, code: str) -> None:
+    def _end(self, stay: Stay, reason: LeaveReason) -> None:
         self.discard(stay)
-        stay.end(code)
+        stay.end(reason)
         self._gone(stay)
 
     # --- when events were lost --------------------------------------------------------------------
@@ -176,7 +176,8 @@ class RoomFeed:
     def _replace(self, reason: str, snapshot: Snapshot | None) -> None:
         present = set() if snapshot is None else {p.sid for p in snapshot.participants}
         # A ledger outlives its room by a day: where even that is gone, the data was lost.
-        gone = "room_closed" if snapshot is None and reason != "empty" else "signaling_lost"
+        closed = snapshot is None and reason != "empty"
+        gone: LeaveReason = "room_closed" if closed else "signaling_lost"
         if snapshot is not None:
             self._epoch = snapshot.epoch
         for stay in tuple(self._stays.values()):

@@ -16,17 +16,14 @@ from coordinator.model import LeaveReason, ParticipantKind, Permissions
 from coordinator.requests import (
     ActiveSpeakers,
     MetricFamily,
-    Reply,
-    Request,
     Sample,
     SubscriberOffer,
 )
-from coordinator.rooms import Rooms
+from coordinator.rooms import JoinResult, Rooms
 from signaling.config import SignalingConfig
 from signaling.departures import Departures
 from signaling.feed import RoomFeed
 from signaling.stay import Heard, Stay
-from signaling.tokens import Token, require_join
 
 __all__ = ["SignalingHub", "Stay"]
 
@@ -63,7 +60,7 @@ class SignalingHub:
         the ledger and said on the sockets, at the latest after twice ``close_timeout_s``."""
         self._draining = True
         for stay in tuple(self._stays.values()):
-            self._dismiss(stay, "server_draining", leave="server_draining")
+            self._dismiss(stay, "server_draining", leave=True)
         await self._departures.recorded(timeout_s=self.config.close_timeout_s)
         talking = self._conversations - {asyncio.current_task()}
         if talking:
@@ -73,7 +70,7 @@ class SignalingHub:
         """End everything; what could not be recorded is left to the reaper."""
         self._draining = True
         for stay in tuple(self._stays.values()):
-            self._dismiss(stay, "server_draining", leave="server_draining")
+            self._dismiss(stay, "server_draining", leave=True)
         await self._departures.recorded(timeout_s=self.config.close_timeout_s)
         await self._departures.drop()
         for feed in tuple(self._feeds.values()):
@@ -85,7 +82,7 @@ class SignalingHub:
         """Others took this process for dead: its participants have left, or will in a moment."""
         self.counters["leases_lost"] += 1
         for stay in tuple(self._stays.values()):
-            self._dismiss(stay, "signaling_lost", leave=None)
+            self._dismiss(stay, "signaling_lost", leave=False)
 
     def conversation(self, task: "asyncio.Task[None]") -> None:
         """``drain`` waits for *task*, which talks with a participant."""
@@ -97,27 +94,26 @@ class SignalingHub:
     async def admit(
         self,
         room: RoomName,
-        token: Token,
         *,
+        identity: Identity,
+        display_name: str,
         kind: ParticipantKind,
-        identity: Identity | None = None,
-        permissions: Permissions | None = None,
+        permissions: Permissions,
+        metadata: str = "",
+        create: bool = True,
         hear: Callable[[Heard], None] | None = None,
-        on_left: Callable[[str], None] | None = None,
-    ) -> Stay:
-        """Let the bearer of *token* join *room*, which is made if it is not there.
+        on_left: Callable[[LeaveReason], None] | None = None,
+    ) -> JoinResult:
+        """Let *identity* join *room*, which is made if it is not there and *create*. Whether it
+        may is the caller's business.
 
-        *identity* and *permissions* are the token's unless given (then the token's right to join
-        is the caller's business). *hear* gets all that the stay hears; *on_left* is called once
-        with the code when the stay ends by anything but ``leave`` (the ledger said so, a drain, a
-        lost lease).
+        *hear* gets all that the stay hears, the result first; *on_left* is called once when the
+        stay ends by anything but ``leave``: the ledger said so, a drain, a lost lease.
 
-        Raises PeerError: permission_denied, token_invalid, room_full, room_closed;
+        Raises PeerError: room_not_found, room_full, room_closed, message_too_large;
         InfrastructureError: server_draining, signaling_lost, no_node, no_responder,
         deadline_exceeded, node_lost, center_unavailable. Then nobody is in the room.
         """
-        if identity is None:
-            identity = require_join(token, room)
         if self._draining:
             raise InfrastructureError("server_draining")
         stay = Stay(room, new_participant_sid(), kind, hear=hear, on_left=on_left)
@@ -128,24 +124,24 @@ class SignalingHub:
                 room,
                 sid=stay.sid,
                 identity=identity,
-                display_name=token.shown_name(),
+                display_name=display_name,
                 kind=kind,
-                permissions=permissions or token.grants.permissions(),
-                metadata=token.metadata,
+                permissions=permissions,
+                metadata=metadata,
+                create=create,
             )
         except BaseException:
             self._stays.pop(stay.sid, None)
             raise
         if stay.ended is not None:
             self._stays.pop(stay.sid, None)
-            reason: LeaveReason = "server_draining" if self._draining else "signaling_lost"
-            self._departures.begin(room, stay.sid, reason)
+            self._departures.begin(room, stay.sid, stay.ended)
             raise InfrastructureError(stay.ended)
         self.counters[f"admitted_{kind}"] += 1
         stay.begin(joined)
         if stay.ended is None:
             self._feed(room).add(stay)
-        return stay
+        return joined
 
     async def leave(
         self, room: RoomName, sid: ParticipantSid, reason: LeaveReason = "left"
@@ -159,18 +155,14 @@ class SignalingHub:
         self._departures.begin(room, sid, reason)
         await self._departures.recorded(sid, timeout_s=self.config.close_timeout_s)
 
-    async def ask(self, stay: Stay, request: Request) -> Reply:
-        """Ask the media node that carries the stay's room. Raises as ``Center.request``."""
-        return await self.center.request(stay.owner, request)
-
-    def _dismiss(self, stay: Stay, code: str, *, leave: LeaveReason | None) -> None:
+    def _dismiss(self, stay: Stay, reason: LeaveReason, *, leave: bool) -> None:
         admitted = stay.admitted
         if admitted:
             self._stays.pop(stay.sid, None)
             self._forget(stay)
-        stay.end(code)
-        if admitted and leave is not None:
-            self._departures.begin(stay.room, stay.sid, leave)
+        stay.end(reason)
+        if admitted and leave:
+            self._departures.begin(stay.room, stay.sid, reason)
 
     def _feed(self, room: RoomName) -> RoomFeed:
         feed = self._feeds.get(room)

@@ -6,8 +6,8 @@ from typing import Final
 from msgspec import Struct
 
 from coordinator.center import StoredEvent
-from coordinator.ids import START, EventId, NodeId, ParticipantSid, RoomName
-from coordinator.model import LeaveReason, ParticipantInfo, ParticipantKind, Snapshot
+from coordinator.ids import START, EventId, ParticipantSid, RoomName
+from coordinator.model import LeaveReason, ParticipantKind, Snapshot
 from coordinator.requests import ActiveSpeakers, SubscriberOffer
 from coordinator.rooms import JoinResult
 
@@ -20,27 +20,13 @@ class Resynced(Struct, frozen=True):
 
 
 class Over(Struct, frozen=True):
-    """The stay has ended; nothing is heard after it. *code* is one of ``coordinator.errors.CODES``,
-    or empty: the participant went of itself."""
+    """The stay has ended; nothing is heard after it."""
 
-    code: str
+    reason: LeaveReason
 
 
 Heard = JoinResult | StoredEvent | Resynced | SubscriberOffer | ActiveSpeakers | Over
 """What a stay hears: the join's result first, ``Over`` last, in between the rest in order."""
-
-CODE_OF_REASON: Final[dict[LeaveReason, str]] = {
-    "left": "",
-    "removed": "removed",
-    "room_closed": "room_closed",
-    "duplicate_identity": "duplicate_identity",
-    "node_lost": "node_lost",
-    "signaling_lost": "signaling_lost",
-    "transport_failed": "transport_failed",
-    "join_failed": "no_responder",
-    "server_draining": "server_draining",
-}
-"""What a ``participant.left`` means to the one who left."""
 
 
 def _deaf(heard: Heard) -> None:
@@ -58,13 +44,13 @@ class Stay:
         kind: ParticipantKind,
         *,
         hear: Callable[[Heard], None] | None,
-        on_left: Callable[[str], None] | None,
+        on_left: Callable[[LeaveReason], None] | None,
     ) -> None:
         self.room: Final = room
         self.sid: Final = sid
         self.kind: Final = kind
-        self.ended: str | None = None
-        """None: it goes on. Else the code of ``Over``."""
+        self.ended: LeaveReason | None = None
+        """None: it goes on."""
         self.position: EventId = START
         """What was heard up to."""
         self._hear: Final = hear or _deaf
@@ -81,15 +67,6 @@ class Stay:
         """What the join returned."""
         assert self._joined is not None, "not admitted yet"
         return self._joined
-
-    @property
-    def participant(self) -> ParticipantInfo:
-        return self.joined.participant
-
-    @property
-    def owner(self) -> NodeId:
-        """The media node that carries the room for all of this stay: it ends when the node goes."""
-        return self.joined.owner
 
     def begin(self, joined: JoinResult) -> None:
         """The join is done: tell it, and then what was said meanwhile."""
@@ -110,18 +87,18 @@ class Stay:
         elif isinstance(heard, SubscriberOffer):
             self._early = heard
 
-    def end(self, code: str) -> None:
-        """It is over, for the reason *code*. Called again: nothing happens."""
+    def end(self, reason: LeaveReason) -> None:
+        """It is over, and not by its own wish. Called again: nothing happens."""
         if self.ended is not None:
             return
-        self.ended = code
+        self.ended = reason
         if self._joined is None:
             return  # whoever waits for the join gets the error
-        self._hear(Over(code))
+        self._hear(Over(reason))
         if self._on_left is not None:
-            self._on_left(code)
+            self._on_left(reason)
 
     def quit(self) -> None:
         """It is over by its own wish: nothing is told any more."""
         if self.ended is None:
-            self.ended = ""
+            self.ended = "left"
