@@ -41,7 +41,7 @@ node_modules/.test-ready: package.json package-lock.json
 
 # Always asked: quick when everything is there.
 .ci/debian-packages: FORCE
-	@sh .ci/debian-packages chromium ffmpeg
+	@sh .ci/debian-packages chromium ffmpeg firefox-esr
 
 FORCE:
 
