@@ -125,6 +125,7 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
 def set_headers(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     headers["X-Content-Type-Options"] = "nosniff"
+    headers["Server"] = "tertulia"
     # Addresses may carry tokens.
     headers["Referrer-Policy"] = "no-referrer"
     headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

@@ -85,7 +85,7 @@ def merge(pages: Iterable[tuple[NodeId, Iterable[MetricFamily]]]) -> list[Metric
             first, samples = merged.setdefault(family.name, (family, []))
             if first.kind == family.kind and _NAME.fullmatch(family.name):
                 samples += [
-                    Sample(labels={"node": node, **sample.labels}, value=sample.value)
+                    Sample(labels={**sample.labels, "node": node}, value=sample.value)
                     for sample in family.samples
                 ]
     return [

@@ -83,9 +83,7 @@ class WebServer:
         self._tls: Final = tls
         self.rooms: Final = Rooms(center)
         self.hub: Final = SignalingHub(center, self.rooms, signaling_config)
-        self.lease: Final = NodeLease(
-            center, kind="web", load=self.hub.load, lost=self.hub.lease_lost
-        )
+        self.lease: Final = NodeLease(center, kind="web", lost=self.hub.lost)
         self.reaper: Final = Reaper(center, self.rooms)
         self.app: Final = make_app(
             center=center,
@@ -121,6 +119,7 @@ class WebServer:
             ssl_context=self._tls,
             backlog=_BACKLOG,
         )
+        await self.hub.start()
         await self.lease.start()
         self.reaper.start()
         await site.start()
