@@ -1,7 +1,7 @@
 # The two commands of the README: `make run` and `make test`. Everything they need is installed by
 # them: Python packages in .venv, hls.js by the npm lock file, Debian packages by apt-get when root.
 .POSIX:
-.PHONY: run test setup setup-test lint types unit e2e bench clean
+.PHONY: run test setup setup-test debian-packages lint types unit bench clean
 
 PYTHON = python3
 VENV = .venv
@@ -14,7 +14,7 @@ run: setup
 test: setup-test lint types unit
 
 setup: $(VENV)/.run-ready node_modules/.run-ready
-setup-test: $(VENV)/.test-ready node_modules/.test-ready .ci/debian-packages
+setup-test: $(VENV)/.test-ready node_modules/.test-ready debian-packages
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tertulia needs Python 3.11 or later" >&2; exit 1; }
@@ -40,10 +40,8 @@ node_modules/.test-ready: package.json package-lock.json
 	@touch $@ node_modules/.run-ready
 
 # Always asked: quick when everything is there.
-.ci/debian-packages: FORCE
+debian-packages:
 	@sh .ci/debian-packages chromium ffmpeg firefox-esr
-
-FORCE:
 
 lint:
 	$(BIN)/ruff check .
