@@ -82,8 +82,10 @@ def merge(pages: Iterable[tuple[NodeId, Iterable[MetricFamily]]]) -> list[Metric
     merged: dict[str, tuple[MetricFamily, list[Sample]]] = {}
     for node, families in pages:
         for family in families:
+            if _NAME.fullmatch(family.name) is None:
+                continue
             first, samples = merged.setdefault(family.name, (family, []))
-            if first.kind == family.kind and _NAME.fullmatch(family.name):
+            if first.kind == family.kind:
                 samples += [
                     Sample(labels={**sample.labels, "node": node}, value=sample.value)
                     for sample in family.samples
