@@ -75,13 +75,14 @@ def make_app(
 
 
 def api_routes() -> list[web.AbstractRouteDef]:
-    rows = [web.get(OPENAPI, serve_document(OPERATIONS))]
-    rows += [
-        web.route(operation.method, operation.path, operation.handler)
-        for operation in OPERATIONS
-        if operation.handler is not None
-    ]
-    return list(rows)
+    rows: list[web.AbstractRouteDef] = [web.get(OPENAPI, serve_document(OPERATIONS))]
+    for operation in OPERATIONS:
+        assert operation.handler is not None, f"{operation.name} has no handler"
+        if operation.method == "GET":
+            rows.append(web.get(operation.path, operation.handler))
+        else:
+            rows.append(web.route(operation.method, operation.path, operation.handler))
+    return rows
 
 
 async def _start(app: web.Application) -> None:

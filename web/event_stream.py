@@ -38,6 +38,8 @@ async def serve_events(
     # A proxy of nginx's kind would hold events back.
     response.headers["X-Accel-Buffering"] = "no"
     await response.prepare(request)
+    if request.method == "HEAD":
+        return response
     try:
         await _write(response, b"retry: 2000\n\n")
         silent_since_s = time.monotonic()

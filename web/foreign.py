@@ -9,8 +9,22 @@ _FRAGMENT: Final = "application/trickle-ice-sdpfrag"
 _IF_MATCH: Final = Parameter(name="If-Match", description="ETag of the session.", place="header")
 _PLAYLIST: Final = "application/vnd.apple.mpegurl"
 _JOIN_CODES: Final = ("room_full", "room_closed", "no_node", "no_responder", "deadline_exceeded")
-_OFFER_CODES: Final = (*_JOIN_CODES, "invalid_sdp", "unsupported_media", "message_too_large")
-_PATCH_CODES: Final = ("not_found", "precondition_failed", "invalid_sdp", "invalid_candidate")
+_OFFER_CODES: Final = (
+    *_JOIN_CODES,
+    "invalid_sdp",
+    "unsupported_media",
+    "message_too_large",
+    "rate_limited",
+)
+_PATCH_CODES: Final = (
+    "not_found",
+    "precondition_failed",
+    "invalid_sdp",
+    "invalid_candidate",
+    "unsupported_media",
+    "message_too_large",
+    "rate_limited",
+)
 _LIVE_CODES: Final = ("room_not_found", "broadcast_not_found", "broadcast_stalled", "rate_limited")
 _WATCH: Final = "none while rooms are open; else roomJoin of the room, or roomAdmin"
 

@@ -91,8 +91,9 @@ class Door:
         return mint(KEY, SECRET, identity=identity, grants=video, ttl_s=ttl_s, now=time.time())
 
     def headers(self, token: str | None) -> dict[str, str]:
-        every = {"roomAdmin": True, "room": "*", "roomCreate": True, "roomList": True}
-        given = self.token(**every) if token is None else token
+        given = token
+        if given is None:
+            given = self.token(roomAdmin=True, room="*", roomCreate=True, roomList=True)
         return {"Authorization": f"Bearer {given}"} if given else {}
 
     async def call(

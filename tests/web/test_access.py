@@ -1,13 +1,14 @@
 """Who may do what: every grant opens its doors and no other."""
 
 import time
+from typing import Any
 
 import pytest
 
 from signaling.tokens import verify
 from tests.fakes.web_door import KEY, SECRET, Door, OpenDoor
 
-ROOM = {"roomAdmin": True, "room": "tea"}
+ROOM: dict[str, Any] = {"roomAdmin": True, "room": "tea"}
 
 
 async def test_each_call_needs_its_grant(door: Door) -> None:
@@ -115,6 +116,7 @@ async def test_an_operator_mints_what_they_may_give(door: Door) -> None:
     every = await door.call("POST", "/v1/tokens", {"room": "*", "video": video})
     assert every.json["identity"] is None
     assert every.json["video"] == {**video, "room": "*"}
+    body: dict[str, Any]
     for body in (
         {"room": "rum"},
         {"room": "tea", "video": {"roomCreate": True}},

@@ -29,7 +29,8 @@ async def test_a_room_is_created_once_then_shown_listed_and_closed(door: Door) -
 async def test_rooms_are_listed_page_by_page(door: Door) -> None:
     for name in ("c", "a", "ü", "b"):
         await door.call("POST", "/v1/rooms", {"name": name})
-    names, cursor = [], ""
+    names: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = await door.call("GET", f"/v1/rooms?limit=2{cursor and f'&cursor={cursor}'}")
         assert len(page.json["rooms"]) <= 2

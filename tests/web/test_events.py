@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from coordinator.center import StoredEvent
 from coordinator.ids import RoomName
 from tests.fakes.web_door import Carrier, Door, JoinAs
 from web import feeds
@@ -89,7 +90,7 @@ async def test_a_reader_that_fell_behind_gets_everything_from_the_ledger(
         for number in range(10):
             await carrier.publish(RoomName("tea"), joined, f"TR_{number}")
         found = [await reader.next(5.0) for _ in range(10)]
-    sids = [output.envelope.data for output in found if isinstance(output, feeds.StoredEvent)]
+    sids = [output.envelope.data for output in found if isinstance(output, StoredEvent)]
     assert [f"TR_{number}" in bytes(sid).decode() for number, sid in enumerate(sids)] == [True] * 10
     counts = {
         sample.labels.get("kind"): sample.value
@@ -117,3 +118,11 @@ async def test_events_end_when_the_token_expires_or_the_process_goes(door: Door)
     ending = asyncio.create_task(door.server.drain())
     await long.ended()
     await ending
+
+
+@pytest.mark.usefixtures("room")
+async def test_a_head_request_of_events_ends(door: Door) -> None:
+    for accept in ("text/event-stream", "application/json"):
+        answer = await door.call("HEAD", EVENTS, headers={"Accept": accept})
+        assert (answer.status, answer.body) == (200, b"")
+        assert answer.headers["Content-Type"].startswith(accept)
