@@ -357,11 +357,11 @@ def command_doctor(args: argparse.Namespace) -> int:
 
 
 def examine_machine() -> list[Finding]:
-    from coordinator.embedded import find_server_binary
+    from coordinator.embedded import find_server
 
     findings = []
     try:
-        findings.append(Finding("valkey", True, str(find_server_binary())))
+        findings.append(Finding("valkey", True, str(find_server())))
     except TertuliaError as error:
         findings.append(Finding("valkey", False, error.detail))
     player = Path(__file__).parent / "node_modules" / "hls.js" / "package.json"
