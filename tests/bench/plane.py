@@ -167,8 +167,9 @@ async def measure(
     await process.wait()
     engine.close()
     return (
-        f"{1e6 * cpu_s / max(1, got):6.2f} us/packet (user {1e6 * user_s / max(1, got):5.2f})  loss {100 * (1 - got / expected):.3f} %  "
-        f"socket drops {drops}  cpu {100 * cpu_s / seconds:.0f} %  late p99 {late.p99_us_at_most} us"
+        f"{1e6 * cpu_s / max(1, got):6.2f} us/packet (user {1e6 * user_s / max(1, got):5.2f})  "
+        f"loss {100 * (1 - got / expected):.3f} %  socket drops {drops}  "
+        f"cpu {100 * cpu_s / seconds:.0f} %  late p99 {late.p99_us_at_most} us"
     )
 
 
