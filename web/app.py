@@ -11,9 +11,9 @@ from coordinator.center import Center
 from coordinator.nodes import Nodes
 from coordinator.rooms import Rooms
 from signaling.config import SignalingConfig
+from signaling.doors import routes as signaling_routes
 from signaling.hub import SignalingHub
 from signaling.problem import problem_middleware
-from signaling.routes import routes as signaling_routes
 from web import broadcast_api, event_api, operation_api, participant_api, room_api, token_api
 from web.config import WebConfig
 from web.feeds import Feeds
@@ -36,6 +36,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *operation_api.OPERATIONS,
 )
 _MAX_LOGGED_PATH: Final = 200
+_CLIENT_GONE: Final = 499
+"""As nginx logs it."""
 
 
 def make_app(
@@ -104,6 +106,10 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not response.prepared:
             set_headers(request, response)
         return response
+    except ConnectionError:
+        # The client went away while it was being answered; nobody reads this.
+        status = _CLIENT_GONE
+        return web.Response(status=status)
     finally:
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "none"

@@ -6,9 +6,11 @@ import pytest
 
 from coordinator.center import StoredEvent
 from coordinator.ids import RoomName
+from tests.fakes.center import until
 from tests.fakes.web_door import Carrier, Door, JoinAs
 from web import feeds
 from web.feeds import Feeds
+from web.services import SERVICES
 
 EVENTS = "/v1/rooms/tea/events"
 
@@ -126,3 +128,25 @@ async def test_a_head_request_of_events_ends(door: Door) -> None:
         answer = await door.call("HEAD", EVENTS, headers={"Accept": accept})
         assert (answer.status, answer.body) == (200, b"")
         assert answer.headers["Content-Type"].startswith(accept)
+
+
+async def test_a_client_that_goes_at_once_is_no_error(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = door.token(roomJoin=True, room="tea")
+    seen = door.server.app[SERVICES].requests
+
+    async def all_answered() -> bool:
+        count = sum(sample.value for sample in seen.family().samples)
+        return count >= 20
+
+    for _ in range(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", door.server.port)
+        request = f"GET /v1/rooms/tea/live?access_token={token} HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(request.encode())
+        # Let the server begin; then reset.
+        await asyncio.sleep(0)
+        writer.transport.abort()
+    await door.call("GET", "/healthz")
+    await until(all_answered, "the server to have noticed")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
