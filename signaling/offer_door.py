@@ -10,28 +10,18 @@ Pages of any origin may call: nothing here goes by cookies, only by the bearer t
 import asyncio
 import secrets
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
-from coordinator.center import Center
 from coordinator.errors import InfrastructureError, PeerError, TertuliaError
 from coordinator.ids import Identity, NodeId, ParticipantSid, RoomName, check_room_name
 from coordinator.model import LeaveReason, ParticipantKind, Permissions
-from coordinator.requests import (
-    MetricFamily,
-    Request,
-    Sample,
-    SdpAnswer,
-    SdpFragment,
-    SdpFragmentAnswer,
-)
-from coordinator.rooms import JoinResult
-from signaling.config import SignalingConfig
+from coordinator.requests import Request, SdpAnswer, SdpFragment, SdpFragmentAnswer
+from signaling.hub import SignalingHub
 from signaling.offer_headers import ice_server_links, match_etag, quote_etag
 from signaling.problem import internal, problem_response
 from signaling.tokens import Token, find_token, verify
@@ -52,32 +42,6 @@ _SECRET_BYTES: Final = 24
 """192 bits: a path is found by being told, not by guessing."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Hub(Protocol):
-    """What a door needs of the signaling process's hub."""
-
-    @property
-    def config(self) -> SignalingConfig: ...
-    @property
-    def center(self) -> Center: ...
-
-    async def admit(
-        self,
-        room: RoomName,
-        *,
-        identity: Identity,
-        display_name: str,
-        kind: ParticipantKind,
-        permissions: Permissions,
-        metadata: str,
-        create: bool,
-        on_left: Callable[[LeaveReason], None],
-    ) -> JoinResult:
-        """Join; *on_left* is called once, when the ledger (or the hub) says that it left."""
-
-    async def leave(self, room: RoomName, sid: ParticipantSid, reason: LeaveReason) -> None:
-        """Leave, as soon as Redis can write it down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +78,7 @@ class OfferDoor:
 
     def __init__(
         self,
-        hub: Hub,
+        hub: SignalingHub,
         kind: ParticipantKind,
         welcome: Callable[[web.Request, Token, RoomName], Guest],
         *,
@@ -126,7 +90,11 @@ class OfferDoor:
         self._max_resources: Final = max_resources
         self._resources: Final[dict[str, Resource]] = {}
         self._opening = 0
-        self.counters: Final[Counter[str]] = Counter()
+
+    @property
+    def resources(self) -> int:
+        """How many sessions stand."""
+        return len(self._resources)
 
     def routes(self) -> list[web.RouteDef]:
         endpoint = f"/v1/rooms/{{room}}/{self._kind}"
@@ -142,27 +110,6 @@ class OfferDoor:
             web.route("*", resource, self._guarded(self._no_resource_method)),
         ]
 
-    def metrics(self) -> tuple[MetricFamily, ...]:
-        """Counters of this door, and how many resources stand."""
-        labels: dict[str, str] = {"door": self._kind}
-        return (
-            MetricFamily(
-                name="tertulia_offer_door_events_total",
-                kind="counter",
-                help="What happened at the WHIP and WHEP doors, by kind.",
-                samples=tuple(
-                    Sample(labels={**labels, "kind": kind}, value=float(value))
-                    for kind, value in sorted(self.counters.items())
-                ),
-            ),
-            MetricFamily(
-                name="tertulia_offer_door_resources",
-                kind="gauge",
-                help="WHIP and WHEP sessions of this process.",
-                samples=(Sample(labels=labels, value=float(len(self._resources))),),
-            ),
-        )
-
     # --- the endpoint -----------------------------------------------------------------------------
 
     async def _post(self, request: web.Request) -> web.Response:
@@ -175,15 +122,15 @@ class OfferDoor:
         if not sdp.startswith("v=0"):
             # Seen here already, so that plain nonsense neither joins nor ends an older session.
             raise PeerError("invalid_sdp", "The offer is not a session description.")
-        if len(self._resources) + self._opening >= self._max_resources:
-            self.counters["refused_full"] += 1
+        if self.resources + self._opening >= self._max_resources:
+            self._count("refused_full")
             raise PeerError("rate_limited", "This server has too many sessions of this kind.")
         self._opening += 1
         try:
             resource, answer = await self._open(room, token, guest, sdp)
         finally:
             self._opening -= 1
-        self.counters["opened"] += 1
+        self._count("opened")
         response = web.Response(status=201, text=answer, content_type=SDP)
         response.headers[hdrs.LOCATION] = f"/v1/rooms/{quote(room)}/{self._kind}/{resource.secret}"
         response.headers[hdrs.ETAG] = quote_etag(resource.etag)
@@ -220,10 +167,10 @@ class OfferDoor:
             if left:
                 raise _gone_with(left[0])
         except BaseException:
-            self.counters["offers_failed"] += 1
+            self._count("offers_failed")
             if not left:
                 # Also when this call is cancelled: the leave must be said all the same.
-                await asyncio.shield(self._hub.leave(room, sid, "join_failed"))
+                await self._hub.leave(room, sid, "join_failed")
             raise
         resource = Resource(
             room=room,
@@ -241,7 +188,7 @@ class OfferDoor:
         resource = self._resources.pop(secret, None)
         if resource is not None:
             resource.gone = True
-            self.counters[f"ended_{reason}"] += 1
+            self._count(f"ended_{reason}")
 
     async def _endpoint_options(self, _: web.Request) -> web.Response:
         return _options("OPTIONS, POST", {"Accept-Post": SDP})
@@ -264,7 +211,7 @@ class OfferDoor:
             return problem_response(error, status=428)
         fragment = await _body(request, MAX_FRAGMENT_BYTES)
         if resource.waiting >= MAX_WAITING_PATCHES:
-            self.counters["patches_refused"] += 1
+            self._count("patches_refused")
             raise PeerError("rate_limited", "Too many requests on this session wait.")
         resource.waiting += 1
         try:
@@ -285,9 +232,9 @@ class OfferDoor:
         )
         assert isinstance(answer, SdpFragmentAnswer)
         if not answer.fragment:
-            self.counters["trickled"] += 1
+            self._count("trickled")
             return web.Response(status=204)
-        self.counters["ice_restarts"] += 1
+        self._count("ice_restarts")
         resource.etag = answer.etag
         response = web.Response(status=200, text=answer.fragment, content_type=FRAGMENT)
         response.headers[hdrs.ETAG] = quote_etag(resource.etag)
@@ -297,7 +244,7 @@ class OfferDoor:
         """RFC 9725 4.2: the session ends. A second time it is not there."""
         resource = self._resource(request)
         self._end(resource.secret, "left")
-        await asyncio.shield(self._hub.leave(resource.room, resource.sid, "left"))
+        await self._hub.leave(resource.room, resource.sid, "left")
         return web.Response(status=200)
 
     async def _resource_options(self, _: web.Request) -> web.Response:
@@ -331,6 +278,9 @@ class OfferDoor:
         keys = self._hub.config.api_keys
         return verify(text, keys, now=time.time(), allow_expired=allow_expired)
 
+    def _count(self, kind: str) -> None:
+        self._hub.counters[f"{self._kind}_{kind}"] += 1
+
     def _guarded(self, handler: Handler) -> Handler:
         """*handler*, its errors answered here: those answers too are for pages of any origin."""
 
@@ -338,7 +288,7 @@ class OfferDoor:
             try:
                 response = await handler(request)
             except TertuliaError as error:
-                self.counters[f"refused_{error.code}"] += 1
+                self._count(f"refused_{error.code}")
                 response = problem_response(error)
             except (web.HTTPException, ConnectionError):
                 raise
@@ -397,6 +347,6 @@ def _gone_with(reason: LeaveReason) -> TertuliaError:
     """What a client hears whose participant left while its offer was on the way."""
     if reason in ("removed", "room_closed", "duplicate_identity"):
         return PeerError(reason)
-    if reason == "server_draining":
+    if reason in ("server_draining", "signaling_lost", "node_lost", "transport_failed"):
         return InfrastructureError(reason)
-    return InfrastructureError("node_lost")
+    return PeerError("participant_not_found")

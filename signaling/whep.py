@@ -20,19 +20,20 @@ from coordinator.ids import (
 )
 from coordinator.model import Permissions
 from coordinator.requests import WhepOffer
-from signaling.offer_door import Guest, Hub, OfferDoor
+from signaling.hub import SignalingHub
+from signaling.offer_door import MAX_RESOURCES, Guest, OfferDoor
 from signaling.tokens import Token, require_room
 
 _SUFFIX_BYTES: Final = 6
 """Eight characters, 48 bits: players of one token do not end one another."""
 
 
-def door(hub: Hub) -> OfferDoor:
+def door(hub: SignalingHub, *, max_resources: int = MAX_RESOURCES) -> OfferDoor:
     """``/v1/rooms/{room}/whep``."""
-    return OfferDoor(hub, "whep", _welcome)
+    return OfferDoor(hub, "whep", _welcome, max_resources=max_resources)
 
 
-def routes(hub: Hub) -> list[web.RouteDef]:
+def routes(hub: SignalingHub) -> list[web.RouteDef]:
     return door(hub).routes()
 
 

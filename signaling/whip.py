@@ -9,16 +9,17 @@ from aiohttp import web
 from coordinator.errors import PeerError
 from coordinator.ids import ParticipantSid, RoomName
 from coordinator.requests import WhipOffer
-from signaling.offer_door import Guest, Hub, OfferDoor
+from signaling.hub import SignalingHub
+from signaling.offer_door import MAX_RESOURCES, Guest, OfferDoor
 from signaling.tokens import Token, require_join
 
 
-def door(hub: Hub) -> OfferDoor:
+def door(hub: SignalingHub, *, max_resources: int = MAX_RESOURCES) -> OfferDoor:
     """``/v1/rooms/{room}/whip``."""
-    return OfferDoor(hub, "whip", _welcome)
+    return OfferDoor(hub, "whip", _welcome, max_resources=max_resources)
 
 
-def routes(hub: Hub) -> list[web.RouteDef]:
+def routes(hub: SignalingHub) -> list[web.RouteDef]:
     return door(hub).routes()
 
 
