@@ -5,8 +5,9 @@ a drain says so; the stay is told. See stay.py for what it hears.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from coordinator.center import Center
@@ -42,7 +43,7 @@ class SignalingHub:
         self._departures: Final = Departures(
             rooms, self.counters, longest_retry_s=config.leave_retry_s
         )
-        self._conversations: Final[set[asyncio.Task[None]]] = set()
+        self._conversations: Final[set[asyncio.Future[None]]] = set()
         self._draining = False
 
     @property
@@ -62,9 +63,8 @@ class SignalingHub:
         for stay in tuple(self._stays.values()):
             self._dismiss(stay, "server_draining", leave=True)
         await self._departures.recorded(timeout_s=self.config.close_timeout_s)
-        talking = self._conversations - {asyncio.current_task()}
-        if talking:
-            await asyncio.wait(talking, timeout=self.config.close_timeout_s)
+        if self._conversations:
+            await asyncio.wait(self._conversations, timeout=self.config.close_timeout_s)
 
     async def close(self) -> None:
         """End everything; what could not be recorded is left to the reaper."""
@@ -84,10 +84,16 @@ class SignalingHub:
         for stay in tuple(self._stays.values()):
             self._dismiss(stay, "signaling_lost", leave=False)
 
-    def conversation(self, task: "asyncio.Task[None]") -> None:
-        """``drain`` waits for *task*, which talks with a participant."""
-        self._conversations.add(task)
-        task.add_done_callback(self._conversations.discard)
+    @contextlib.contextmanager
+    def conversation(self) -> Iterator[None]:
+        """Around the talk with one participant: ``drain`` waits for its end."""
+        done = asyncio.get_running_loop().create_future()
+        self._conversations.add(done)
+        try:
+            yield
+        finally:
+            self._conversations.discard(done)
+            done.set_result(None)
 
     # --- participants -----------------------------------------------------------------------------
 
@@ -143,16 +149,18 @@ class SignalingHub:
             self._feed(room).add(stay)
         return joined
 
-    async def leave(
-        self, room: RoomName, sid: ParticipantSid, reason: LeaveReason = "left"
-    ) -> None:
-        """*sid* goes; its stay hears nothing more. Returns when the ledger says so, or after
-        ``close_timeout_s``: then it is tried on. Cancelling the call does not undo it."""
+    def depart(self, room: RoomName, sid: ParticipantSid, reason: LeaveReason) -> None:
+        """*sid* goes; its stay hears nothing more. The leave is tried until it is recorded."""
         stay = self._stays.pop(sid, None)
         if stay is not None:
             stay.quit()
             self._forget(stay)
         self._departures.begin(room, sid, reason)
+
+    async def leave(self, room: RoomName, sid: ParticipantSid, reason: LeaveReason) -> None:
+        """``depart``, and wait until the ledger says so, at most ``close_timeout_s``. Cancelling
+        the call does not undo it."""
+        self.depart(room, sid, reason)
         await self._departures.recorded(sid, timeout_s=self.config.close_timeout_s)
 
     def _dismiss(self, stay: Stay, reason: LeaveReason, *, leave: bool) -> None:

@@ -4,7 +4,9 @@ Unknown types and unknown fields on the way in are errors; a client must ignore 
 types on the way out. See PROTOCOL.md for the conversation with examples.
 """
 
-from msgspec import Struct
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
 
 from coordinator.ids import EventId, Identity, ParticipantSid, TrackSid
 from coordinator.model import (
@@ -17,6 +19,13 @@ from coordinator.model import (
 from coordinator.requests import AnsweredTrack, SpeakerLevel, TrackAnnouncement
 from signaling.config import IceServer
 
+MessageId = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+"""A client's own number for a request; up to the integers that every JSON reader keeps exact."""
+
+
+class AnnouncedTrack(TrackAnnouncement, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the tracks of a publisher offer; *name* is shown to people and follows their rule."""
+
 
 class FromClient(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
     """Root of what a participant sends."""
@@ -26,15 +35,15 @@ class PublisherOfferMessage(FromClient, frozen=True, kw_only=True, tag="publishe
     """The client's offer for its publisher transport. Answered by ``publisher_answer`` with the
     same *id*, or by ``error`` with it. A new offer waits for the answer to the last one."""
 
-    id: int
+    id: MessageId
     sdp: str
-    tracks: tuple[TrackAnnouncement, ...] = ()
+    tracks: tuple[AnnouncedTrack, ...] = ()
 
 
 class SubscriberAnswerMessage(FromClient, frozen=True, kw_only=True, tag="subscriber_answer"):
     """The client's answer to ``subscriber_offer`` *offer_id*."""
 
-    offer_id: int
+    offer_id: MessageId
     sdp: str
 
 
@@ -42,14 +51,14 @@ class CandidateMessage(FromClient, frozen=True, kw_only=True, tag="candidate"):
     """A trickled candidate of the client's (RFC 8838); an empty one ends them. The server is
     ICE-lite and learns addresses from checks, so a client may send none."""
 
-    transport: str
+    transport: Literal["publisher", "subscriber"]
     candidate: str
 
 
 class MuteMessage(FromClient, frozen=True, kw_only=True, tag="mute"):
     """The participant mutes (or unmutes) its own track."""
 
-    id: int
+    id: MessageId
     track: TrackSid
     muted: bool
 
@@ -61,7 +70,7 @@ class LeaveMessage(FromClient, frozen=True, kw_only=True, tag="leave"):
 class PingMessage(FromClient, frozen=True, kw_only=True, tag="ping"):
     """Answered by ``pong`` with the same *id*."""
 
-    id: int
+    id: MessageId
 
 
 class FromServer(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -158,7 +167,7 @@ class Goodbye(FromServer, frozen=True, kw_only=True, tag="goodbye"):
 
     code: str
     detail: str
-    reconnect: str
+    reconnect: Literal["no", "now", "later"]
 
 
 class ErrorMessage(FromServer, frozen=True, kw_only=True, tag="error"):
