@@ -94,6 +94,7 @@ class Participant:
 
     async def publish(self, *tracks: MediaStreamTrack) -> list[str]:
         """Publish camera and microphone tracks. Returns their sids, in order."""
+        await self.wait_for("joined")
         for track in tracks:
             self.publisher.addTrack(track)
         await self.publisher.setLocalDescription(await self.publisher.createOffer())
