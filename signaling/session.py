@@ -3,8 +3,8 @@
     state     input                          becomes
     JOINING   ping                           pong
     JOINING   leave                          OVER, closed with 1000
-    JOINING   any other message              error wrong_state
-    JOINING   the join's result              IN_ROOM, joined
+    JOINING   any other message              waits for the join, if there is room
+    JOINING   the join's result              IN_ROOM, joined; then what waited
     JOINING   the join was refused           OVER, goodbye
     IN_ROOM   ping                           pong
     IN_ROOM   publisher_offer, mute          asked of the node, on the publisher's lane
@@ -141,6 +141,7 @@ class Session:
         self._errors: Final = Allowance(ERRORS_PER_S, config.error_burst)
         self._sid = ParticipantSid("")
         self._view: RoomView | None = None
+        self._early: list[FromClient] = []
         self.state = State.JOINING
 
     # --- from the client --------------------------------------------------------------------------
@@ -176,17 +177,21 @@ class Session:
                 return [Send(Pong(id=id))]
             case LeaveMessage():
                 return self._over(None)
-        if self.state is State.JOINING:
+        if isinstance(message, PublisherOfferMessage):
+            self._check_sources(message)
+        if self.state is State.IN_ROOM:
+            return [self._ask(message)]
+        if len(self._early) >= self._config.request_queue:
             error = PeerError("wrong_state", "The room is not joined yet.")
             raise _RefusedRequest(error, getattr(message, "id", None))
-        return [self._ask(message)]
+        self._early.append(message)
+        return []
 
     def _ask(self, message: FromClient) -> Ask:
         room, sid = self._room, self._sid
         request: Request
         match message:
             case PublisherOfferMessage(id=id, sdp=sdp, tracks=tracks):
-                self._check_sources(message)
                 request = PublisherOffer(room=room, participant=sid, sdp=sdp, tracks=tracks)
                 return Ask("publisher", request, id)
             case SubscriberAnswerMessage(offer_id=offer_id, sdp=sdp):
@@ -273,7 +278,9 @@ class Session:
         self.state = State.IN_ROOM
         self._sid = joined.participant.sid
         self._view = RoomView(joined.participant, joined.snapshot)
-        return [Send(self._view.joined(joined.snapshot, self._config.ice_servers))]
+        early, self._early = self._early, []
+        welcome = self._view.joined(joined.snapshot, self._config.ice_servers)
+        return [Send(welcome), *(self._ask(message) for message in early)]
 
     def _over(self, code: str | None) -> list[Action]:
         self.state = State.OVER
