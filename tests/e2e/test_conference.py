@@ -216,4 +216,4 @@ async def test_the_admin_page_shows_and_ends_a_room(server: RunningServer, open_
     await admin.get_by_test_id("close-room").click()
     await admin.get_by_test_id("ask-yes").click()
     await until(ana, "document.body.dataset.state === 'ended'")
-    await admin.locator("[data-testid=event][data-type='room.closed']").wait_for()
+    await row.wait_for(state="detached")

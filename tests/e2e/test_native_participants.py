@@ -123,6 +123,7 @@ async def test_nonsense_on_the_socket_is_refused_with_a_code_and_ends_nothing(
     server: RunningServer,
 ) -> None:
     async with join(server, "ana") as ana, join(server, "ben") as ben:
+        await ana.wait_for("joined")
         for text, code in (
             ("{", "malformed_json"),
             ('{"type":"dance"}', "unknown_message"),

@@ -115,11 +115,12 @@ class RunningServer:
 
     async def stop(self) -> int:
         """SIGINT, as Ctrl-C would. Returns the exit code."""
-        if self._http is not None:
-            await self._http.close()
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGINT)
-        return await asyncio.wait_for(self.process.wait(), 45)
+        code = await asyncio.wait_for(self.process.wait(), 45)
+        if self._http is not None:
+            await self._http.close()
+        return code
 
     def token(self, identity: str, **grants: Any) -> str:
         return mint(
