@@ -37,13 +37,16 @@ from web.tally import Tally
 PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"
 OPEN_TIMEOUT_S: Final = 2.0
 """A worker answers a new listener at once; this is for a machine that is short of breath."""
+REOPEN_S: Final = 1.0
+"""How often players of a worker that broke off make us look for its successor."""
 IDLE_S: Final = 60.0
 """A source nobody asked for this long is closed. Players ask every target duration."""
 SWEEP_S: Final = 10.0
 MAX_BLOCKED: Final = 4096
 """Requests that wait, in one process: a viewer has two (picture and sound), some 2 KiB each."""
-MAX_RENDERED: Final = 64
-"""Compressed texts kept for one change: one per carried query, and viewers' tokens differ."""
+MAX_RENDERED: Final = 512
+"""Compressed texts kept, some 10 KiB each with what they were made of: one per change and carried
+query, and viewers' tokens differ."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -97,19 +100,54 @@ class Live:
         Raises PeerError("room_not_found", "broadcast_not_found"), or InfrastructureError(
         "broadcast_stalled") when the worker's socket cannot be reached from here.
         """
-        known = self._sources.get(sid) if sid is not None else None
-        if known is None or known.room != room:
-            # Many viewers begin at the same moment: one of them asks for all.
-            task = self._opening.get(room)
-            if task is None:
-                task = asyncio.create_task(self._open(room), name=f"open live {room}")
-                self._opening[room] = task
-                task.add_done_callback(lambda _: self._opening.pop(room, None))
-            known = await asyncio.shield(task)
+        known = self._sources.get(sid) if sid is not None else self._current(room)
+        if known is not None and known.room != room:
+            known = None
+        # Without a sid the room is asked each time: it may have another broadcast by now.
+        if known is None or sid is None or self._may_be_again(known):
+            found = await self._ask(room, known)
+            # One that broke off and has a successor under another name keeps its last files.
+            known = found if known is None or sid in (None, found.sid) else known
         if sid is not None and known.sid != sid:
             raise PeerError("broadcast_not_found")
         known.last_used_s = time.monotonic()
         return known
+
+    def _current(self, room: RoomName) -> LiveSource | None:
+        """The source of *room* that still hears its worker."""
+        for source in self._sources.values():
+            if source.room == room and not source.gone:
+                return source
+        return None
+
+    def _may_be_again(self, source: LiveSource) -> bool:
+        """Whether it is time to look if a worker that broke off is there again."""
+        if not source.gone or source.heard.ended:
+            return False
+        return time.monotonic() - source.asked_s >= REOPEN_S
+
+    async def _ask(self, room: RoomName, known: LiveSource | None) -> LiveSource:
+        """Open the room's broadcast. What is *known* serves on while that does not work: it has
+        the files, and broadcasts go on while Redis is away."""
+        if known is not None:
+            known.asked_s = time.monotonic()
+        task = self._opening.get(room)
+        if task is None:
+            # Many viewers begin at the same moment: one of them asks for all.
+            task = asyncio.create_task(self._open(room), name=f"open live {room}")
+            self._opening[room] = task
+            task.add_done_callback(lambda _: self._opening.pop(room, None))
+        try:
+            return await asyncio.shield(task)
+        except InfrastructureError:
+            if known is None:
+                raise
+            return known
+        except PeerError:
+            # Not live any more; but whoever names the broadcast gets what there was.
+            if known is None or not known.gone:
+                raise
+            return known
 
     async def _open(self, room: RoomName) -> LiveSource:
         snapshot = await self._rooms.snapshot(room)
@@ -117,14 +155,18 @@ class Live:
         if broadcast is None or not directory:
             raise PeerError("broadcast_not_found", "The broadcast is not live.")
         known = self._sources.get(broadcast.sid)
-        if known is not None:
-            if known.directory == Path(directory) and not (known.gone and not known.heard.ended):
-                return known
-            await self._drop(known)
+        if (
+            known is not None
+            and known.directory == Path(directory)
+            and (known.heard.ended or not known.gone)
+        ):
+            return known
         source = LiveSource(room, broadcast.sid, Path(directory))
         if not await source.open(OPEN_TIMEOUT_S):
             await source.close()
             raise InfrastructureError("broadcast_stalled", "The broadcast's worker is away.")
+        if known is not None:
+            await self._drop(known)
         source.last_used_s = time.monotonic()
         self._sources[broadcast.sid] = source
         return source
@@ -298,6 +340,11 @@ def allow_any_origin(response: web.StreamResponse) -> None:
     response.headers["Access-Control-Allow-Origin"] = "*"
 
 
+async def _nothing(request: web.Request) -> web.StreamResponse:
+    # Without this row the preflight's would make it 405.
+    raise PeerError("not_found")
+
+
 async def _preflight(request: web.Request) -> web.StreamResponse:
     response = web.Response(status=204)
     response.headers["Access-Control-Allow-Methods"] = "GET, HEAD, OPTIONS"
@@ -314,5 +361,6 @@ def live_routes(live: Live) -> list[web.AbstractRouteDef]:
         web.get("/live/{room}/index.m3u8", _for_any_origin(live.multivariant)),
         web.get(playlist, _for_any_origin(live.playlist)),
         web.get(r"/live/{room}/{broadcast:BC_\w+}/{file}", _for_any_origin(live.file)),
+        web.get("/live/{rest:.*}", _for_any_origin(_nothing)),
         web.options("/live/{rest:.*}", _preflight),
     ]

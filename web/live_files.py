@@ -1,6 +1,7 @@
 """The bytes of init sections, segments and parts, kept while many players ask for the same."""
 
 import asyncio
+import errno
 import os
 from collections import OrderedDict
 from pathlib import Path
@@ -31,7 +32,12 @@ class FileCache:
             return data
         self.misses += 1
         # No link is followed: the directory is a worker's, and only its own files are served.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise FileNotFoundError(path) from None
+            raise
         size = os.fstat(descriptor).st_size
         if size <= MAX_INLINE_READ_BYTES:
             data = _read_all(descriptor)

@@ -30,7 +30,8 @@ class LiveSource:
         self.heard = Heard()
         self.gone = False
         self.last_used_s = 0.0
-        """Monotonic; the owner of the source keeps it."""
+        self.asked_s = 0.0
+        """When the room was last asked for a successor. Monotonic, both; the owner keeps them."""
         self._ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._changed: dict[str, asyncio.Future[None]] = {}
         self._task: asyncio.Task[None] | None = None

@@ -11,8 +11,9 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from coordinator.center import Center
-from coordinator.ids import Identity, RoomName, new_participant_sid
-from coordinator.model import Permissions
+from coordinator.errors import InfrastructureError
+from coordinator.ids import BroadcastSid, Identity, RoomName, new_participant_sid
+from coordinator.model import Permissions, Snapshot
 from coordinator.rooms import Rooms
 from signaling.config import SignalingConfig
 from signaling.problem import problem_middleware
@@ -213,7 +214,7 @@ async def test_nothing_but_a_broadcasts_files_is_served(
 async def test_a_link_among_the_files_is_not_followed(client: Client, worker: Worker) -> None:
     (worker.directory / "video-99.m4s").symlink_to("/etc/hostname")
     answer = await client.get(url(worker, "video-99.m4s"))
-    assert answer.status >= 400
+    assert (answer.status, await code(answer)) == (404, "not_found")
 
 
 async def test_after_the_end_the_last_playlist_is_served_to_all(
@@ -247,3 +248,47 @@ async def test_without_open_rooms_a_viewer_needs_the_rooms_token(
     for rest in ("video.m3u8", "video-100.2.m4s"):
         answer = await client.get(url(worker, rest))
         assert (answer.status, await code(answer)) == (401, "token_missing")
+
+
+async def test_new_viewers_come_while_the_message_center_is_away(
+    client: Client, worker: Worker, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await client.get(f"/live/{ROOM}/index.m3u8")).status == 200
+
+    async def away(_: RoomName) -> Snapshot:
+        raise InfrastructureError("center_unavailable")
+
+    monkeypatch.setattr(rooms, "snapshot", away)
+    assert (await client.get(f"/live/{ROOM}/index.m3u8")).status == 200
+    assert (await client.get(url(worker, "video-100.2.m4s"))).status == 200
+    answer = await client.get("/live/nowhere/index.m3u8")
+    assert (answer.status, await code(answer)) == (503, "center_unavailable")
+
+
+async def test_a_broadcast_that_went_is_not_live_for_new_viewers(
+    client: Client, worker: Worker, rooms: Rooms
+) -> None:
+    assert (await client.get(url(worker, "video.m3u8"))).status == 200
+    fence = (await rooms.snapshot(ROOM)).fence
+    await rooms.broadcast_ended(ROOM, fence=fence, sid=BroadcastSid(worker.sid), reason="stopped")
+    answer = await client.get(f"/live/{ROOM}/index.m3u8")
+    assert (answer.status, await code(answer)) == (404, "broadcast_not_found")
+    assert (await client.get(url(worker, "video.m3u8"))).status == 200
+
+
+async def test_players_go_on_when_a_worker_that_broke_off_is_there_again(
+    client: Client, worker: Worker
+) -> None:
+    assert (await client.get(url(worker, "video.m3u8"))).status == 200
+    await worker.stop()
+    (worker.directory / "announce.sock").unlink()
+    waiting = client.get(url(worker, "video.m3u8?_HLS_msn=100&_HLS_part=3"))
+    assert (await asyncio.wait_for(waiting, 10)).status == 503
+    # What was heard is still answered, and the files with it.
+    assert (await client.get(url(worker, "video.m3u8"))).status == 200
+    assert (await client.get(url(worker, "video-100.2.m4s"))).status == 200
+    await worker.start()
+    worker.announce("video", 100, 3)
+    async with asyncio.timeout(10):
+        while (await client.get(url(worker, "video.m3u8?_HLS_msn=100&_HLS_part=3"))).status != 200:
+            pass
