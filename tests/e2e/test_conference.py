@@ -83,9 +83,9 @@ async def join(page: Page, room: str, name: str) -> None:
     """Join from the start page, as a person would."""
     await page.get_by_test_id("room").fill(room)
     await page.get_by_test_id("name").fill(name)
-    await page.get_by_test_id("join").click()
+    await page.get_by_test_id("join").click(no_wait_after=True)
     await until(page, "document.body.dataset.state === 'preview'")
-    await page.get_by_test_id("join").click()
+    await page.get_by_test_id("join").click(no_wait_after=True)
     await until(page, "document.body.dataset.state === 'in'")
 
 
@@ -200,7 +200,7 @@ async def hls_parser_finds_no_fault(server: RunningServer, room: str) -> None:
 async def test_the_admin_page_shows_and_ends_a_room(server: RunningServer, open_page: Any) -> None:
     ana = await open_page("/r/plaza")
     await ana.get_by_test_id("name").fill("Ana")
-    await ana.get_by_test_id("join").click()
+    await ana.get_by_test_id("join").click(no_wait_after=True)
     await until(ana, "document.body.dataset.state === 'in'")
     admin = await open_page("/admin")
     await admin.get_by_test_id("token").fill(server.admin_token())
