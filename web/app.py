@@ -72,7 +72,8 @@ def make_app(
     app.add_routes(live_routes(live))
     app.add_routes(PagesDoor().routes())
     app.on_startup.append(_start)
-    app.on_cleanup.append(_close)
+    # Before the server waits for answers under way: those of viewers wait for parts.
+    app.on_shutdown.append(_close)
     return app
 
 

@@ -4,6 +4,7 @@ Unknown fields and unknown query parameters are errors on the way in (a typo mus
 half); the way out may grow.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Collection
 from datetime import datetime
@@ -21,6 +22,8 @@ from signaling.tokens import VideoGrants
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """The largest legal body is a token request with 4096 characters of metadata."""
+BODY_TIMEOUT_S: Final = 20.0
+"""64 KiB at 30 kbit/s."""
 MAX_METADATA_CHARS: Final = 4096
 MAX_PARTICIPANTS_LIMIT: Final = 100_000
 MAX_TIMEOUT_S: Final = 7 * 24 * 3600
@@ -141,14 +144,19 @@ class Health(Struct, frozen=True, kw_only=True):
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Return the body. Raises PeerError: message_too_large, unsupported_media."""
+    """Return the body. Raises PeerError: message_too_large, unsupported_media, bad_request (it did
+    not arrive in time)."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise PeerError("message_too_large")
     body = bytearray()
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise PeerError("message_too_large")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > MAX_BODY_BYTES:
+                    raise PeerError("message_too_large")
+    except TimeoutError:
+        raise PeerError("bad_request", "The body did not arrive in time.") from None
     if body and request.content_type != "application/json":
         raise PeerError("unsupported_media", "The body is application/json.")
     return bytes(body)

@@ -29,7 +29,13 @@ _PROBLEM: Final = "application/problem+json"
 _TEMPLATE: Final = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _EVERYWHERE: Final = ("internal",)
 _WITH_TOKEN: Final = ("token_missing", "token_invalid", "token_expired", "permission_denied")
-_WITH_BODY: Final = ("malformed_json", "invalid_field", "message_too_large", "unsupported_media")
+_WITH_BODY: Final = (
+    "bad_request",
+    "malformed_json",
+    "invalid_field",
+    "message_too_large",
+    "unsupported_media",
+)
 _WITH_ROOM: Final = ("invalid_name",)
 _WITH_CENTER: Final = ("center_unavailable",)
 _DESCRIPTIONS: Final = {

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from coordinator.errors import PeerError
 from tests.fakes.web_door import SECRET, WAIT_S, Door
+from web import bodies
 from web.bodies import MAX_BODY_BYTES, NewRoom, NewToken, TrackUpdate, decode_body
 
 
@@ -61,6 +62,21 @@ async def test_an_endless_body_is_cut_off(door: Door) -> None:
     async with asyncio.timeout(WAIT_S):
         line = await reader.readline()
     assert b" 413 " in line
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_body_that_does_not_come_is_given_up(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.05)
+    token = door.token(roomCreate=True)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.server.port)
+    head = f"POST /v1/rooms HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+    writer.write(head.encode() + b"Content-Length: 10\r\n\r\n{")
+    async with asyncio.timeout(WAIT_S):
+        line = await reader.readline()
+    assert b" 400 " in line
     writer.close()
     await writer.wait_closed()
 
