@@ -24,6 +24,7 @@ from signaling.tokens import VideoGrants, mint
 from web.access import admin_grants
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 TIMEOUT_S: Final = 15.0
 OWN_TOKEN_TTL_S: Final = 60.0
 PAGE: Final = 100
@@ -81,11 +82,8 @@ def call(args: Args, method: str, path: str, body: Any = None) -> Any:
     if body is not None:
         request.data = json.dumps(body).encode()
         request.add_header("Content-Type", "application/json")
-    context = ssl.create_default_context()
-    if args.insecure:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context) as answer:  # noqa: S310
+        with opener(args).open(request, timeout=TIMEOUT_S) as answer:
             text = answer.read()
     except urllib.error.HTTPError as error:
         raise refusal(error) from None
@@ -95,6 +93,18 @@ def call(args: Args, method: str, path: str, body: Any = None) -> Any:
             "center_unavailable", f"{args.server} does not answer: {reason}"
         ) from None
     return json.loads(text) if text else None
+
+
+def opener(args: Args) -> urllib.request.OpenerDirector:
+    """What opens the server's URLs."""
+    context = ssl.create_default_context()
+    if args.insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
+    if urllib.parse.urlsplit(args.server).hostname in LOOPBACK:
+        # A proxy from the environment would look for the server on its own machine.
+        handlers.append(urllib.request.ProxyHandler({}))
+    return urllib.request.build_opener(*handlers)
 
 
 def refusal(error: urllib.error.HTTPError) -> TertuliaError:

@@ -62,6 +62,7 @@ class Live:
         self._files = FileCache()
         self._rendered: OrderedDict[tuple[Change, bool, str], bytes] = OrderedDict()
         self._sweeper: asyncio.Task[None] | None = None
+        self._closed = False
         self._blocked = 0
         self._answers = Tally(
             "tertulia_live_answers_total", "Playlists and files answered, by kind and outcome."
@@ -71,7 +72,8 @@ class Live:
         self._sweeper = asyncio.create_task(self._sweep(), name="live sweeper")
 
     async def close(self) -> None:
-        """Close all sources; whoever waits is answered."""
+        """Close all sources; whoever waits is answered, whoever comes is sent elsewhere."""
+        self._closed = True
         tasks = [task for task in (self._sweeper, *self._opening.values()) if task is not None]
         for task in tasks:
             task.cancel()
@@ -98,8 +100,11 @@ class Live:
         """The source of *room*'s broadcast; of the one named *sid*, even if it has ended.
 
         Raises PeerError("room_not_found", "broadcast_not_found"), or InfrastructureError(
-        "broadcast_stalled") when the worker's socket cannot be reached from here.
+        "broadcast_stalled") when the worker's socket cannot be reached from here, and
+        "server_draining" after ``close``.
         """
+        if self._closed:
+            raise InfrastructureError("server_draining")
         known = self._sources.get(sid) if sid is not None else self._current(room)
         if known is not None and known.room != room:
             known = None
