@@ -16,7 +16,8 @@ MARKER_BIT: Final = 0x80
 
 read_header: Final = struct.Struct("!BBHII").unpack_from
 """(first byte, marker and payload type, sequence, timestamp, ssrc)."""
-_write_header: Final = struct.Struct("!BBHII").pack
+write_header: Final = struct.Struct("!BBHII").pack
+"""The same, written."""
 _read_profile: Final = struct.Struct("!HH").unpack_from
 _write_profile: Final = struct.Struct("!HH").pack
 
@@ -49,6 +50,10 @@ class Packet:
         """0x20 if the payload ends with padding (RFC 3550 5.1), or 0."""
         self.elements = elements
         self.payload = payload
+
+    def first(self, block: bytes) -> int:
+        """The first byte of the packet with extension *block*."""
+        return 0x90 | self.padding if block else 0x80 | self.padding
 
 
 NO_ELEMENTS: Final[tuple[Element, ...]] = ()
@@ -157,8 +162,8 @@ def assemble(
 ) -> bytes:
     """*packet* as plain RTP with another header; *prefix* goes before the payload (RFC 4588)."""
     return (
-        _write_header(
-            0x80 | packet.padding | (EXTENSION_BIT if block else 0),
+        write_header(
+            packet.first(block),
             packet.marker | payload_type,
             sequence & 0xFFFF,
             timestamp & 0xFFFFFFFF,

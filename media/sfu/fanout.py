@@ -18,12 +18,14 @@ from media.rtp.packet import (
     ONE_BYTE_PROFILE,
     Element,
     Packet,
-    assemble,
     extension_block,
+    write_header,
 )
 from media.transport.outbox import ROWS, RUN_MAX_SEGMENTS, Outbox
 from media.transport.seams import Pointer, SrtpSession
 
+FEW: Final = 4
+"""Up to so many members get a lone packet one by one: columns cost as much for one as for ten."""
 _ONE_BYTE_MARK: Final = ONE_BYTE_PROFILE.to_bytes(2, "big")
 
 
@@ -97,7 +99,8 @@ class Group:
         self.packets = 0
         """Sent to each member so far."""
         self.octets = 0
-        self._keep = [m.session for m in members]  # pointers do not keep sessions alive
+        self.members: Final = tuple(members)
+        """They keep the sessions alive, which pointers do not."""
 
 
 def groups(members: Sequence[Member]) -> list[Group]:
@@ -117,7 +120,10 @@ def forward(outbox: Outbox, group: Group, packets: Sequence[Packet]) -> None:
 
     Packets of one wake-up that are equally long go to each member as one segmented message.
     """
-    if len(packets) == 1 or not outbox.segmentation:
+    if group.count <= FEW and (len(packets) == 1 or not outbox.segmentation):
+        for packet in packets:
+            _forward_plainly(outbox, group, packet)
+    elif len(packets) == 1 or not outbox.segmentation:
         for packet in packets:
             row = outbox.room(group.count)
             _write(outbox, row, group, packet)
@@ -162,25 +168,43 @@ def _alike(one: Packet, other: Packet) -> bool:
     return [(i, len(v)) for i, v in one.elements] == [(i, len(v)) for i, v in other.elements]
 
 
+def _forward_plainly(outbox: Outbox, group: Group, packet: Packet) -> None:
+    """One packet to each of few members, without columns."""
+    layout = group.layout
+    block = b""
+    if layout.mid_id is not None or (packet.elements and layout.elements):
+        block = layout.block(packet.elements, group.mid)
+    first, second = packet.first(block), packet.marker | layout.payload_type
+    for member in group.members:
+        if member.mid != group.mid:
+            block = layout.block(packet.elements, member.mid)
+        header = write_header(
+            first,
+            second,
+            (packet.extended + member.offset) & 0xFFFF,
+            (packet.timestamp + member.timestamp_offset) & 0xFFFFFFFF,
+            member.ssrc,
+        )
+        outbox.add(header + block + packet.payload, member.session.pointer, member.name)
+
+
 def _write(outbox: Outbox, row: int, group: Group, packet: Packet) -> None:
     """One packet into the rows of all members, as columns."""
     layout = group.layout
-    plain = layout.mid_id is None and not (packet.elements and layout.elements)
-    block = b"" if plain else layout.block(packet.elements, group.mid)
-    source = np.frombuffer(
-        assemble(
-            packet,
-            payload_type=layout.payload_type,
-            sequence=packet.extended + group.offset,
-            timestamp=packet.timestamp + group.timestamp_offset,
-            ssrc=0,
-            block=block,
-        ),
-        np.uint8,
+    block = b""
+    if layout.mid_id is not None or (packet.elements and layout.elements):
+        block = layout.block(packet.elements, group.mid)
+    header = write_header(
+        packet.first(block),
+        packet.marker | layout.payload_type,
+        (packet.extended + group.offset) & 0xFFFF,
+        (packet.timestamp + group.timestamp_offset) & 0xFFFFFFFF,
+        0,
     )
+    length = outbox.write(row, header + block + packet.payload)
     end = row + group.count
-    length = len(source)
-    outbox.rows[row:end, :length] = source
+    outbox.rows[row + 1 : end, :length] = outbox.rows[row, :length]
+    outbox.lengths[row:end] = length
     outbox.ssrcs[row:end] = group.ssrcs
     if group.offsets is not None:
         outbox.sequences[row:end] = group.offsets + np.uint16(packet.extended & 0xFFFF)
@@ -189,4 +213,3 @@ def _write(outbox: Outbox, row: int, group: Group, packet: Packet) -> None:
         # The MID is the first element: after the block's header and its own of one or two bytes.
         at = HEADER_BYTES + (5 if block[:2] == _ONE_BYTE_MARK else 6)
         outbox.rows[row:end, at : at + layout.mid_bytes] = group.mids
-    outbox.lengths[row:end] = length

@@ -87,7 +87,6 @@ class Transport:
         self._sockaddr = np.zeros(addresses.SOCKADDR_MAX_BYTES, np.uint8)
         self.name_address: Final = int(self._sockaddr.ctypes.data)
         """Where our columns find its sockaddr; written in place when the address changes."""
-        self._name = np.array([self.name_address], np.uint64)
         self._datagrams: asyncio.Queue[bytes | None] = asyncio.Queue(DTLS_QUEUE_MAX)
         self._dtls: DtlsServer | None = None
         self._fingerprints: tuple[tuple[str, str], ...] = ()
@@ -207,7 +206,7 @@ class Transport:
     def send_rtp(self, packet: bytes) -> None:
         """Encrypt and post one plain packet, outside the columns."""
         if self.outbound is not None and self.connected:
-            self._link.outbox.add(packet, self.outbound.pointer, self._name)
+            self._link.outbox.add(packet, self.outbound.pointer, self.name_address)
 
     # --- the DTLS seam --------------------------------------------------------------------------
 

@@ -75,8 +75,10 @@ class Inbox:
         self._headers["iov"] = self._iov.ctypes.data + mmsg.IOVEC_BYTES * np.arange(ROWS)
         self._headers["iovlen"] = 1
         self._address = self._headers.ctypes.data
-        self._received = self._headers["len"]
-        self._flags = self._headers["flags"]
+        words = mmsg.MMSGHDR_BYTES // 4
+        self._words = self._headers.view(np.int32).data
+        self._flag_words = tuple(words * row + mmsg.FLAGS_WORD for row in range(ROWS))
+        self._length_words = tuple(words * row + mmsg.LENGTH_WORD for row in range(ROWS))
 
     def receive(self) -> list[int]:
         """Read what is there: one length per datagram, -1 for one that was too long. Empty if
@@ -84,13 +86,13 @@ class Inbox:
         count = mmsg.recvmmsg(self._fd, self._address, ROWS)
         if count <= 0:
             return []
-        lengths: list[int] = self._received[:count].tolist()
-        self._lengths[:count] = self._received[:count]
-        if self._flags[:count].any():
-            for row, flags in enumerate(self._flags[:count].tolist()):
-                if flags & mmsg.MSG_TRUNC:
-                    lengths[row] = -1
-        return lengths
+        # Without numpy: most batches are one or two, and a column's code would be cold by then.
+        lengths, words = self.lengths, self._words
+        received = []
+        for row in range(count):
+            lengths[row] = length = words[self._length_words[row]]
+            received.append(-1 if words[self._flag_words[row]] & mmsg.MSG_TRUNC else length)
+        return received
 
     def source(self, row: int) -> addresses.AddressKey:
         """Who sent datagram *row*."""

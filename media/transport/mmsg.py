@@ -28,6 +28,12 @@ MMSGHDR: Final = np.dtype(
 IOVEC: Final = np.dtype([("base", "u8"), ("len", "u8")])
 MMSGHDR_BYTES: Final = 64
 IOVEC_BYTES: Final = 16
+FLAGS_WORD: Final = 12
+LENGTH_WORD: Final = 14
+"""Where ``flags`` and ``len`` are in a header seen as 32-bit words."""
+NAME_WORD: Final = 0
+IOV_WORD: Final = 2
+"""Where ``name`` and ``iov`` are in a header seen as 64-bit words."""
 assert MMSGHDR.itemsize == MMSGHDR_BYTES
 assert IOVEC.itemsize == IOVEC_BYTES
 

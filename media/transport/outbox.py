@@ -78,6 +78,9 @@ class Outbox:
         self.lengths = np.zeros(ROWS, np.int32)
         self._pointers = seams.row_pointers(self.rows)
         self._length_pointers = seams.int_pointers(self.lengths)
+        self._data = self.rows.data.cast("B")
+        self._starts = tuple(ROW_BYTES * row for row in range(ROWS))
+        self._length_view = self.lengths.data
         self._used = 0
         self._messages = 0
 
@@ -106,6 +109,8 @@ class Outbox:
         self._headers["namelen"] = addresses.sockaddr_length(sock.family)
         self._names = self._headers["name"]
         self._address = self._headers.ctypes.data
+        self._header_words = self._headers.view(np.uint64).data
+        self._iov_words = self._iov.view(np.uint64).data
         self._plain = False
         self._reset()
 
@@ -115,6 +120,12 @@ class Outbox:
         if self._used + count > ROWS:
             self.flush()
         return self._used
+
+    def write(self, row: int, packet: bytes) -> int:
+        """*packet* into *row*; its length."""
+        start = self._starts[row]
+        self._data[start : start + len(packet)] = packet
+        return len(packet)
 
     def post(
         self, count: int, sessions: Sequence[seams.Pointer], names: npt.NDArray[np.uint64]
@@ -163,12 +174,23 @@ class Outbox:
         headers["controllen"][message:stop] = mmsg.CMSG_BYTES
         self._segment_bytes[message:stop] = lengths[0]
 
-    def add(self, packet: bytes, session: seams.Pointer, name: npt.NDArray[np.uint64]) -> None:
-        """One plain RTP packet to one receiver."""
-        row = self.room(1)
-        self.rows[row, : len(packet)] = np.frombuffer(packet, np.uint8)
-        self.lengths[row] = len(packet)
-        self.post(1, (session,), name)
+    def add(self, packet: bytes, session: seams.Pointer, name: int) -> None:
+        """Protect and post one plain RTP packet to one receiver, whose sockaddr is at *name*."""
+        if self._used == ROWS:
+            self.flush()
+        row, message, lengths = self._used, self._messages, self._length_view
+        start = self._starts[row]
+        self._data[start : start + len(packet)] = packet
+        lengths[row] = len(packet)
+        if seams.protect(session, self._pointers[row], self._length_pointers[row]):
+            self.counters.protect_failed += 1
+            return
+        self._header_words[8 * message + mmsg.NAME_WORD] = name
+        self._iov_words[2 * row + 1] = lengths[row]
+        if message != row:
+            self._header_words[8 * message + mmsg.IOV_WORD] = int(self._iov_addresses[row])
+        self._used = row + 1
+        self._messages = message + 1
 
     def flush(self) -> None:
         """Hand all posted rows to the kernel and free them."""

@@ -186,7 +186,7 @@ def main() -> None:
     if args.one:  # in a process of its own: an engine is for one process's life
         which, shape = args.one
         module = (
-            [os.environ.get("PLANE_MODULE", "tests.bench.plane_loop")]
+            ["tests.bench.plane_loop"]
             if which == "plane"
             else ["tests.bench.bare_loop", "gcm128", "gso"]
         )

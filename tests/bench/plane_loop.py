@@ -7,7 +7,6 @@ by hand instead of by ICE and DTLS; everything after is the plane's own.
 """
 
 import asyncio
-import os
 import sys
 
 import msgspec
@@ -92,16 +91,7 @@ async def serve() -> None:
 
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), command)
     say(Ready(port=plane.port))
-    if os.environ.get("PLANE_PROFILE"):
-        import cProfile
-
-        profile = cProfile.Profile()
-        profile.enable()
-        await ended.wait()
-        profile.disable()
-        profile.dump_stats(os.environ["PLANE_PROFILE"])
-    else:
-        await ended.wait()
+    await ended.wait()
     asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
     print(
         plane.counters.wakeups,
