@@ -63,6 +63,20 @@ async def test_without_from_whoever_speaks_is_played(doors: Doors, encoder: Offe
     await hears_sound(sound)
 
 
+async def test_from_names_whom_to_play_whoever_speaks(doors: Doors) -> None:
+    speaker = await doors.client("whip", token("speaker"))
+    await speaker.publish(MovingPicture(160, 120), Tone())
+    quiet = await doors.client("whip", token("quiet"))
+    await quiet.publish(MovingPicture(320, 240), AudioStreamTrack())
+    await doors.ledger.has(TrackPublished, 4)
+    follower = await doors.client("whep", token("viewer"))
+    (followed,) = await follower.play("video")
+    assert {f.width for f in await frames(followed, 3)} == {160}
+    player = await doors.client("whep?from=quiet", token("viewer"))
+    (picture,) = await player.play("video")
+    assert {f.width for f in await frames(picture, 10)} == {320}
+
+
 async def test_players_of_one_token_do_not_end_one_another(
     doors: Doors, encoder: OfferClient
 ) -> None:

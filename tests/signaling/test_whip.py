@@ -1,6 +1,7 @@
 """WHIP over HTTP, with a real encoder, media node and message center."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from aiortc.mediastreams import AudioStreamTrack
 from coordinator.center import Center
 from coordinator.events import ParticipantJoined, ParticipantLeft, TrackPublished
 from coordinator.ids import Identity
+from coordinator.requests import SdpFragmentAnswer
+from signaling.offer_door import MAX_WAITING_PATCHES
 from tests.fakes.moving_picture import MovingPicture, Tone
 from tests.fakes.offer_doors import (
     RESTART,
@@ -277,6 +280,8 @@ async def test_sessions_of_a_process_are_bounded(connect: Connect, tmp_path: Pat
         )
         assert sorted(response.status for response, _ in answers) == [201, 201, 429, 429]
         assert doors.hub.counters["whip_refused_full"] == 2
+        more = {"data": OFFER, "headers": sdp_headers(token("late"))}
+        assert await doors.refuses("POST", WHIP, **more) == (429, "rate_limited")
         location = next(r.headers["Location"] for r, _ in answers if r.status == 201)
         maker = answers.index(next(a for a in answers if a[0].status == 201))
         ended, _ = await doors.ask("DELETE", location, headers=bearer(token(f"encoder-{maker}")))
@@ -302,4 +307,83 @@ async def test_nobody_stays_when_the_call_is_cancelled_meanwhile(
     task.cancel()
     left = await doors.ledger.until_event(ParticipantLeft)
     assert (left.identity, left.reason) == ("other", "join_failed")
+    assert doors.whip.resources == 1
+
+
+async def test_a_fault_of_ours_leaves_nobody_behind_and_says_nothing_of_itself(
+    doors: Doors, encoder: OfferClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret of ours")
+
+    monkeypatch.setattr(doors.center, "request", fail)
+    post = {"data": OFFER, "headers": sdp_headers(token("other"))}
+    assert await doors.refuses("POST", WHIP, **post) == (500, "internal")
+    left = await doors.ledger.until_event(ParticipantLeft)
+    assert (left.identity, left.reason) == ("other", "join_failed")
+
+
+async def test_patches_that_wait_are_bounded(
+    doors: Doors, encoder: OfferClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = asyncio.Event()
+    asked = 0
+
+    async def slow(*_: object, **__: object) -> SdpFragmentAnswer:
+        nonlocal asked
+        asked += 1
+        await answers.wait()
+        return SdpFragmentAnswer()
+
+    monkeypatch.setattr(doors.center, "request", slow)
+    patches = [
+        asyncio.create_task(encoder.patch(TRICKLE, encoder.etag))
+        for _ in range(MAX_WAITING_PATCHES + 3)
+    ]
+    async with asyncio.timeout(10):
+        done, _ = await asyncio.wait(patches, return_when=asyncio.FIRST_COMPLETED)
+        while len(done) < 3:
+            waiting = [patch for patch in patches if not patch.done()]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            done = {patch for patch in patches if patch.done()}
+    assert {patch.result().status for patch in done} == {429}
+    assert asked == 1, "they go to the node one by one"
+    answers.set()
+    statuses = [response.status for response in await asyncio.gather(*patches)]
+    assert statuses.count(204) == MAX_WAITING_PATCHES
+
+
+async def test_an_orderly_end_of_the_process_ends_the_sessions(
+    doors: Doors, encoder: OfferClient
+) -> None:
+    await doors.hub.drain()
+    left = await doors.ledger.until_event(ParticipantLeft)
+    assert left.reason == "server_draining"
+    assert await encoder.delete() == 404
+    post = {"data": OFFER, "headers": sdp_headers(token())}
+    assert await doors.refuses("POST", WHIP, **post) == (503, "server_draining")
+
+
+async def test_no_body_whatever_fells_a_door(doors: Doors, encoder: OfferClient) -> None:
+    """Offers and fragments with some bytes changed: answered or refused, and nothing is left."""
+    seed = 20250311
+    chance = random.Random(seed)
+    headers = sdp_headers(token("other"))
+    for round in range(200):
+        offer = bytearray(OFFER.encode())
+        fragment = bytearray(RESTART.encode())
+        for body in (offer, fragment):
+            for _ in range(chance.randrange(1, 8)):
+                start = chance.randrange(len(body))
+                body[start : start + chance.randrange(4)] = chance.randbytes(chance.randrange(4))
+        response, code = await doors.ask("POST", WHIP, data=bytes(offer), headers=headers)
+        assert response.status in (201, 400, 415), (seed, round, code)
+        if response.status == 201:
+            ended, _ = await doors.ask("DELETE", response.headers["Location"], headers=headers)
+            assert ended.status == 200
+        patch = {"data": bytes(fragment), "headers": fragment_headers(token(), encoder.etag)}
+        response, code = await doors.ask("PATCH", encoder.location, **patch)
+        assert response.status in (200, 204, 400), (seed, round, code)
+        encoder.etag = response.headers.get("ETag", encoder.etag)
+    assert [p.identity for p in (await doors.rooms.snapshot(ROOM)).participants] == ["encoder"]
     assert doors.whip.resources == 1
