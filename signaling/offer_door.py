@@ -61,7 +61,7 @@ class Resource:
     """One WHIP or WHEP session."""
 
     room: RoomName
-    secret: str
+    secret: str = field(repr=False)
     api_key: str
     subject: Identity | None
     """Whose token made it: nobody else may change it."""
