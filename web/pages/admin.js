@@ -3,7 +3,7 @@ import { ask } from "./admin/ask.js";
 import { RoomDetail } from "./admin/detail.js";
 import { renderNodes, RoomsTable } from "./admin/rooms_table.js";
 import { byId, setText } from "./page/dom.js";
-import { notice, preparePage } from "./page/frame.js";
+import { notice, pageReady, preparePage } from "./page/frame.js";
 import { ApiError, callApi } from "./protocol/api.js";
 import { roomNameFault, tidyRoomName } from "./protocol/names.js";
 import { takeTokenFromAddress } from "./protocol/tokens.js";
@@ -34,6 +34,7 @@ byId("create", HTMLFormElement).addEventListener("submit", (event) => {
 });
 byId("new-room", HTMLInputElement).addEventListener("input", () => fault(""));
 
+pageReady();
 if (token) void signIn();
 
 async function signIn() {

@@ -1,6 +1,6 @@
 // The room page: preview, the room itself, and how it ended.
 import { byId, copyText, setText } from "./page/dom.js";
-import { notice, preparePage } from "./page/frame.js";
+import { notice, pageReady, preparePage } from "./page/frame.js";
 import { ApiError } from "./protocol/api.js";
 import { RoomCall } from "./protocol/call.js";
 import { roomLink, roomNameFault, roomOfPath } from "./protocol/names.js";
@@ -84,6 +84,7 @@ addEventListener("pagehide", () => call?.leave());
 // A page from the browser's back-forward memory has left its room.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
+pageReady();
 if (roomNameFault(room)) end("invalid_name", "");
 else if (mayPublish) void own.open();
 else render();

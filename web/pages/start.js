@@ -1,6 +1,6 @@
 // The start page: name a room and yourself, then join or watch.
 import { byId, copyText, setText } from "./page/dom.js";
-import { notice, preparePage } from "./page/frame.js";
+import { notice, pageReady, preparePage } from "./page/frame.js";
 import { personNameFault, roomLink, roomNameFault, tidyRoomName } from "./protocol/names.js";
 import { words } from "./text/words.js";
 
@@ -67,3 +67,4 @@ byId("copy", HTMLButtonElement).addEventListener("click", async () => {
 });
 
 for (const field of [room, name]) field.addEventListener("input", () => show(field, ""));
+pageReady();

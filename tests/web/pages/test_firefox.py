@@ -21,7 +21,8 @@ STATE = "document.body.dataset.state"
 async def firefox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Firefox]:
     async with Firefox.running(tmp_path_factory.mktemp("firefox")) as firefox:
         yield firefox
-        assert firefox.complaints == []
+        # A page that outlives its test's server tries again, which Firefox logs.
+        assert [c for c in firefox.complaints if "to the server at ws:" not in c] == []
 
 
 async def test_meets(firefox: Firefox, server: PagesServer) -> None:

@@ -78,6 +78,20 @@ async def test_where_copying_does_not_work_the_link_is_shown(
     await expect(page.get_by_test_id("notice")).to_contain_text("/r/tea")
 
 
+@pytest.mark.parametrize(
+    ("path", "script", "button"),
+    [("/", "start.js", "join"), ("/r/tea", "room.js", "join"), ("/admin", "admin.js", "sign-in")],
+)
+async def test_a_form_waits_for_its_page_to_listen(
+    open_page: OpenPage, server: PagesServer, path: str, script: str, button: str
+) -> None:
+    page = await open_page(path)
+    await expect(page.get_by_test_id(button)).to_be_enabled()
+    await page.route(f"**/assets/{script}", lambda route: route.abort())
+    await page.reload()
+    await expect(page.get_by_test_id(button)).to_be_disabled()
+
+
 async def test_the_language_is_the_browsers_and_can_be_changed(open_page: OpenPage) -> None:
     page = await open_page("/", locale="zh-CN")
     await expect(page.get_by_test_id("join")).to_have_text("加入")

@@ -17,6 +17,16 @@ export function preparePage() {
   });
 }
 
+/**
+ * Call when the page listens. Until then its forms' buttons are disabled: pressed before, they would
+ * send the form the old way, to nowhere.
+ */
+export function pageReady() {
+  for (const button of document.querySelectorAll("[data-ready]")) {
+    button.removeAttribute("disabled");
+  }
+}
+
 function switchTheme() {
   const root = document.documentElement;
   const dark = root.dataset["theme"]
