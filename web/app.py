@@ -36,6 +36,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *operation_api.OPERATIONS,
 )
 _MAX_LOGGED_PATH: Final = 200
+_FREQUENT: Final = ("/live/", "/healthz", "/readyz", "/metrics")
 _CLIENT_GONE: Final = 499
 """As nginx logs it."""
 
@@ -120,7 +121,9 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
             status=f"{status // 100}xx" if status else "broken",
         )
         # The path stays encoded (no line ends in it), and the query out: tokens travel there.
-        access_log.info(
+        access_log.log(
+            # Viewers and probes ask several times a second each, and are counted above.
+            logging.DEBUG if route.startswith(_FREQUENT) else logging.INFO,
             "%s %s %s %d %.1f ms",
             request.remote,
             request.method,

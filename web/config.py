@@ -13,5 +13,3 @@ class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tls_cert: str = ""
     tls_key: str = ""
     drain_timeout_s: float = 10.0
-    trust_forwarded: bool = False
-    """Believe X-Forwarded-Proto/Host of a proxy in front (for absolute URLs)."""
