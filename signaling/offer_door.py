@@ -37,6 +37,10 @@ MAX_WAITING_PATCHES: Final = 16
 """Of one resource. They go to the node one by one; a client trickles in a handful."""
 BODY_TIMEOUT_S: Final = 10.0
 """A body that takes longer holds a place for nothing: an offer fits into a few packets."""
+_READS: Final = ("GET", "HEAD")
+"""RFC 9725 4.1: there is nothing to read, and the answer to reading is 2xx without content."""
+_ENDPOINT_METHODS: Final = "GET, HEAD, OPTIONS, POST"
+_RESOURCE_METHODS: Final = "DELETE, GET, HEAD, OPTIONS, PATCH"
 _EXPOSED: Final = "ETag, Link, Location"
 _SECRET_BYTES: Final = 24
 """192 bits: a path is found by being told, not by guessing."""
@@ -102,12 +106,11 @@ class OfferDoor:
         return [
             web.post(endpoint, self._guarded(self._post)),
             web.options(endpoint, self._guarded(self._endpoint_options)),
-            # RFC 9725 4.2: anything else is 405, on both.
-            web.route("*", endpoint, self._guarded(self._no_endpoint_method)),
+            web.route("*", endpoint, self._guarded(self._other_endpoint_method)),
             web.patch(resource, self._guarded(self._patch)),
             web.delete(resource, self._guarded(self._delete)),
             web.options(resource, self._guarded(self._resource_options)),
-            web.route("*", resource, self._guarded(self._no_resource_method)),
+            web.route("*", resource, self._guarded(self._other_resource_method)),
         ]
 
     # --- the endpoint -----------------------------------------------------------------------------
@@ -191,10 +194,12 @@ class OfferDoor:
             self._count(f"ended_{reason}")
 
     async def _endpoint_options(self, _: web.Request) -> web.Response:
-        return _options("OPTIONS, POST", {"Accept-Post": SDP})
+        return _options(_ENDPOINT_METHODS, {"Accept-Post": SDP})
 
-    async def _no_endpoint_method(self, _: web.Request) -> web.Response:
-        return _refuse_method("OPTIONS, POST")
+    async def _other_endpoint_method(self, request: web.Request) -> web.Response:
+        if request.method in _READS:
+            return web.Response(status=204)
+        return _refuse_method(_ENDPOINT_METHODS)
 
     # --- the resource -----------------------------------------------------------------------------
 
@@ -248,10 +253,13 @@ class OfferDoor:
         return web.Response(status=200)
 
     async def _resource_options(self, _: web.Request) -> web.Response:
-        return _options("DELETE, OPTIONS, PATCH", {"Accept-Patch": FRAGMENT})
+        return _options(_RESOURCE_METHODS, {"Accept-Patch": FRAGMENT})
 
-    async def _no_resource_method(self, _: web.Request) -> web.Response:
-        return _refuse_method("DELETE, OPTIONS, PATCH")
+    async def _other_resource_method(self, request: web.Request) -> web.Response:
+        if request.method in _READS:
+            self._resource(request)
+            return web.Response(status=204)
+        return _refuse_method(_RESOURCE_METHODS)
 
     def _resource(self, request: web.Request) -> Resource:
         """The resource in the path, for who made it.
@@ -328,7 +336,7 @@ async def _body(request: web.Request, limit_bytes: int) -> str:
 def _options(methods: str, accepts: dict[str, str]) -> web.Response:
     """The answer to OPTIONS (RFC 9725 4.2) and to a preflight (Fetch, CORS protocol)."""
     return web.Response(
-        status=204,
+        status=200,
         headers={
             hdrs.ALLOW: methods,
             hdrs.ACCESS_CONTROL_ALLOW_METHODS: methods,
