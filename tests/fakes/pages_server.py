@@ -352,13 +352,18 @@ class PagesServer:
         if message["type"] == "publisher_offer":
             await stay.answer(message)
         elif message["type"] == "mute":
-            muted = message["muted"] or self.keep_muted
-            reply = {"id": message["id"], "track": message["track"], "muted": muted}
-            await stay.say({"type": "muted", **reply})
+            await stay.say(self._muted(message))
         elif message["type"] == "ping" and self.answers_pings:
             await stay.say({"type": "pong", "id": message["id"]})
         elif message["type"] == "leave":
             await stay.socket.close(code=1000)
+
+    def _muted(self, message: Message) -> Message:
+        if self.keep_muted and not message["muted"]:
+            detail = "An operator muted this track."
+            refusal = {"type": "error", "code": "permission_denied", "detail": detail}
+            return {**refusal, "id": message["id"]}
+        return {**message, "type": "muted"}
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         if self.live_status != 200:

@@ -201,12 +201,22 @@ export class RoomCall {
     if (!sid || !wanted || !this.#socket) return; // told once it is published
     try {
       const answer = await this.#socket.mute(sid, wanted.muted);
-      if (!answer.muted || this.#mine.get(source)?.muted !== false) return;
-      this.state.mutedByHost.add(sid);
-      this.#listener.mutedByHost(source);
+      if (answer.muted && !wanted.muted) this.#outweighed(source, sid);
     } catch (error) {
-      if (error instanceof Refused && error.code !== "closed") this.#listener.refused(error);
+      if (!(error instanceof Refused) || error.code === "closed") return;
+      if (error.code === "permission_denied" && !wanted.muted) this.#outweighed(source, sid);
+      else this.#listener.refused(error);
     }
+  }
+
+  /**
+   * An operator muted what we unmuted.
+   * @param {TrackSource} source
+   * @param {string} sid
+   */
+  #outweighed(source, sid) {
+    this.state.mutedByHost.add(sid);
+    this.#listener.mutedByHost(source);
   }
 
   /**
