@@ -29,6 +29,7 @@ class Refused(PeerError):
 
 
 _decoder: Final = msgspec.json.Decoder(AnyFromClient)
+_syntax: Final = msgspec.json.Decoder(msgspec.Raw)
 _heads: Final = msgspec.json.Decoder(_Head)
 _TYPES: Final = frozenset(str(kind.__struct_config__.tag) for kind in AnyFromClient.__args__)
 
@@ -48,8 +49,9 @@ def decode_message(text: str) -> FromClient:
 
 
 def _misfit(text: str, detail: str) -> Refused:
-    """Valid JSON as far as it was read, but not one of our messages."""
+    """*text* is not one of our messages; it may not even be JSON."""
     try:
+        _syntax.decode(text)  # the other decoders stop at the first thing that does not fit
         head = _heads.decode(text)
     except msgspec.ValidationError:
         return Refused("invalid_field", "A message is a JSON object.", None)
