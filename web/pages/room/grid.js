@@ -2,7 +2,7 @@
 
 const PICTURE = 16 / 9;
 // A picture is cropped to its tile: no further than this, or faces are lost.
-const NARROWEST = 3 / 4;
+const NARROWEST = 1.1;
 const WIDEST = 2.2;
 const SMALLEST_WIDTH_PX = 150;
 const SMALLEST_HEIGHT_PX = 96;
