@@ -23,6 +23,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -196,11 +197,11 @@ def command_serve(args: argparse.Namespace) -> int:
     if not settings["auth"].get("api_keys"):
         settings["auth"]["api_keys"], key_is_new = keep_api_key(data_dir)
     settings["auth"].setdefault("open_rooms", loopback_only(settings))
-    asyncio.run(serve(settings, data_dir, key_is_new))
+    asyncio.run(serve(settings, data_dir, key_is_new, args.log_level))
     return EXIT_OK
 
 
-async def serve(settings: dict[str, Any], data_dir: Path, key_is_new: bool) -> None:
+async def serve(settings: dict[str, Any], data_dir: Path, key_is_new: bool, log_level: str) -> None:
     """Run Valkey, the media nodes and the web process until SIGINT or SIGTERM, then drain them."""
     from coordinator.embedded import EmbeddedValkey
 
@@ -219,8 +220,8 @@ async def serve(settings: dict[str, Any], data_dir: Path, key_is_new: bool) -> N
         config = compose(settings)
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.stop)
-        await supervisor.start(*media_children(config, data_dir))
-        await supervisor.start(web_child(config, data_dir))
+        await supervisor.start(*media_children(config, data_dir, log_level))
+        await supervisor.start(web_child(config, data_dir, log_level))
         if await wait_until_ready(config, stop):
             print(welcome(config, data_dir, key_is_new), flush=True)
         await stop.wait()
@@ -252,12 +253,13 @@ def write_role_config(data_dir: Path, name: str, config: Config) -> Path:
     return path
 
 
-def child(name: str, role: str, path: Path, stop_timeout_s: float) -> ChildSpec:
-    argv = [sys.executable, "-m", "tertulia", role, "--config", str(path)]
+def child(name: str, role: str, path: Path, log_level: str, stop_timeout_s: float) -> ChildSpec:
+    argv = [sys.executable, "-m", "tertulia", "--log-level", log_level]
+    argv += [role, "--config", str(path)]
     return ChildSpec(name, argv, stop_timeout_s=stop_timeout_s)
 
 
-def media_children(config: Config, data_dir: Path) -> list[ChildSpec]:
+def media_children(config: Config, data_dir: Path, log_level: str) -> list[ChildSpec]:
     children = []
     for index in range(config.serve.media_nodes or os.cpu_count() or 1):
         media = msgspec.structs.replace(
@@ -268,13 +270,13 @@ def media_children(config: Config, data_dir: Path) -> list[ChildSpec]:
         no_keys = msgspec.structs.replace(config.auth, api_keys={})
         role = msgspec.structs.replace(config, media=media, auth=no_keys)
         path = write_role_config(data_dir, media.name, role)
-        children.append(child(media.name, "media", path, media.drain_timeout_s + 5))
+        children.append(child(media.name, "media", path, log_level, media.drain_timeout_s + 5))
     return children
 
 
-def web_child(config: Config, data_dir: Path) -> ChildSpec:
+def web_child(config: Config, data_dir: Path, log_level: str) -> ChildSpec:
     path = write_role_config(data_dir, config.web.name, config)
-    return child(config.web.name, "web", path, config.web.drain_timeout_s + 5)
+    return child(config.web.name, "web", path, log_level, config.web.drain_timeout_s + 5)
 
 
 # --------------------------------------------------------------------------- readiness, welcome
@@ -314,18 +316,23 @@ async def wait_until_ready(config: Config, stop: asyncio.Event) -> bool:
 
 
 def welcome(config: Config, data_dir: Path, key_is_new: bool) -> str:
+    """What a person at the terminal needs to know; programs get no token."""
+    from web.access import admin_token
+
     url = base_url(config.web)
     lines = ["", f"Tertulia is ready. Open {url}/ in a browser.", ""]
-    lines.append(f"  meet    {url}/          name a room and yourself, and join")
-    lines.append(f"  admin   {url}/admin     sign in with the token that this prints:")
-    lines.append(f"          tertulia token create --admin --data-dir {data_dir}")
+    lines.append(f"  meet    {url}/")
+    if sys.stdout.isatty():
+        token = admin_token(config.auth, now=time.time())
+        lines.append(f"  admin   {url}/admin#token={token}")
+        lines.append("          (this link may do everything for twelve hours)")
+    else:
+        lines.append(f"  admin   {url}/admin")
+    lines.append("")
+    lines.append("Another token for the admin page:")
+    lines.append(f"  {sys.argv[0]} token create --admin --data-dir {data_dir}")
     if key_is_new:
-        ((key, secret),) = config.auth.api_keys.items()
-        lines += [
-            "",
-            f"An API key was made and kept in {data_dir / 'api-key'}:",
-            f"  {key}:{secret}",
-        ]
+        lines += ["", f"An API key was made and is kept in {data_dir / 'api-key'}."]
     if not config.auth.open_rooms:
         lines += ["", "Rooms are not open to guests: people need a token to join."]
     lines += ["", "Ctrl-C ends everything.", ""]

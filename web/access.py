@@ -1,6 +1,6 @@
 """Who may do what at the HTTP door: LiveKit's grants, and one rule more.
 
-``roomAdmin`` with ``room`` = ``*``, or without ``room``, administers every room. LiveKit has no
+``roomAdmin`` with ``room`` = ``*`` administers every room. LiveKit has no
 such token (its consoles mint one per room with the secret); ours is for the admin page and the
 command line. No room can be called ``*``.
 """
@@ -44,7 +44,7 @@ def caller(request: web.Request, config: SignalingConfig) -> Token:
 
 
 def administers_all(token: Token) -> bool:
-    return token.grants.roomAdmin and token.grants.room in (EVERY_ROOM, "")
+    return token.grants.roomAdmin and token.grants.room == EVERY_ROOM
 
 
 def may_administer(token: Token, room: RoomName) -> bool:

@@ -84,6 +84,7 @@ async def join(page: Page, room: str, name: str) -> None:
     await page.get_by_test_id("room").fill(room)
     await page.get_by_test_id("name").fill(name)
     await page.get_by_test_id("join").click(no_wait_after=True)
+    await page.wait_for_url(f"**/r/{room}")
     await until(page, "document.body.dataset.state === 'preview'")
     await page.get_by_test_id("join").click(no_wait_after=True)
     await until(page, "document.body.dataset.state === 'in'")

@@ -137,7 +137,7 @@ class RunningServer:
         return self.token(identity, roomJoin=True, room=room)
 
     def admin_token(self) -> str:
-        return self.token("operator", roomAdmin=True, roomCreate=True, roomList=True)
+        return self.token("operator", room="*", roomAdmin=True, roomCreate=True, roomList=True)
 
     async def api(self, method: str, path: str, body: Any = None, *, expect: int = 200) -> Any:
         """Call the admin API; asserts the status and returns the JSON, if there is any."""
