@@ -67,7 +67,7 @@ class RoomFeed:
         at = None if self._following is None else self._following.position
         if at is None or position_key(at) > position_key(stay.position):
             self._follow(stay.position)
-        if others and epoch != self._epoch:
+        if others and epoch != self._epoch and self._resync is None:
             # The newcomer saw another history before the follower could tell us.
             self._resynchronise("fork")
         self._epoch = epoch
