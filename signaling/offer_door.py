@@ -58,6 +58,8 @@ class Guest:
     create_room: bool
     ask: Callable[[RoomName, ParticipantSid, str], Request]
     """The request with which the owner node gets the offer."""
+    check: Callable[[str], None] = lambda _: None
+    """Raises PeerError for an offer that the token does not allow."""
 
 
 @dataclass(slots=True, eq=False)
@@ -125,6 +127,7 @@ class OfferDoor:
         if not sdp.startswith("v=0"):
             # Seen here already, so that plain nonsense neither joins nor ends an older session.
             raise PeerError("invalid_sdp", "The offer is not a session description.")
+        guest.check(sdp)
         if self.resources + self._opening >= self._max_resources:
             self._count("refused_full")
             raise PeerError("rate_limited", "This server has too many sessions of this kind.")

@@ -21,7 +21,6 @@ to the one before, so that offers reach the node in the order in which they were
 """
 
 import enum
-import re
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -62,6 +61,8 @@ from signaling.messages import (
     SubscriberAnswerMessage,
     SubscriberOfferMessage,
 )
+from signaling.sources import check_offer
+from signaling.sources import sending_mids as sending_mids
 from signaling.stay import Heard, Over, Resynced
 from signaling.view import RoomView
 
@@ -209,16 +210,10 @@ class Session:
                 raise AssertionError(f"{message} has no row in the table")
 
     def _check_sources(self, offer: PublisherOfferMessage) -> None:
-        """A token for some sources lets nothing else be sent, nor anything that is not named."""
-        if not self._sources:
-            return
-        named = {track.mid for track in offer.tracks if track.source in self._sources}
-        if not sending_mids(offer.sdp) <= named:
-            error = PeerError(
-                "permission_denied",
-                f"The token lets publish {', '.join(sorted(self._sources))} only.",
-            )
-            raise _RefusedRequest(error, offer.id)
+        try:
+            check_offer(offer.sdp, offer.tracks, self._sources)
+        except PeerError as error:
+            raise _RefusedRequest(error, offer.id) from None
 
     # --- from the node ----------------------------------------------------------------------------
 
@@ -302,25 +297,6 @@ class _RefusedRequest(Exception):
         super().__init__(error.code)
         self.error: Final = error
         self.id: Final = id
-
-
-_MEDIA: Final = re.compile(r"^m=", re.MULTILINE)
-_MID: Final = re.compile(r"^a=mid:(\S*)", re.MULTILINE)
-_RECEIVES_ONLY: Final = re.compile(r"^a=(?:recvonly|inactive)\s*$", re.MULTILINE)
-
-
-def sending_mids(sdp: str) -> set[str]:
-    """The mids of the m-lines that an offer would send on; an m-line without one counts as ``""``.
-
-    An m-line without a direction sends (RFC 8866 6.7). Data channels carry no media.
-    """
-    found = set()
-    for section in _MEDIA.split(sdp)[1:]:
-        if section.startswith("application") or _RECEIVES_ONLY.search(section):
-            continue
-        mid = _MID.search(section)
-        found.add(mid[1] if mid else "")
-    return found
 
 
 assert all(code is None or code in CODES for code in CODE_OF_REASON.values())

@@ -4,6 +4,8 @@ The participant's identity is the token's ``sub``: an encoder that begins anew t
 its older session.
 """
 
+from functools import partial
+
 from aiohttp import web
 
 from coordinator.errors import PeerError
@@ -11,6 +13,7 @@ from coordinator.ids import ParticipantSid, RoomName
 from coordinator.requests import WhipOffer
 from signaling.hub import SignalingHub
 from signaling.offer_door import MAX_RESOURCES, Guest, OfferDoor
+from signaling.sources import check_encoder
 from signaling.tokens import Token, require_join
 
 
@@ -35,6 +38,7 @@ def _welcome(_: web.Request, token: Token, room: RoomName) -> Guest:
         permissions=permissions,
         create_room=True,
         ask=_ask,
+        check=partial(check_encoder, sources=frozenset(token.grants.canPublishSources)),
     )
 
 
