@@ -63,8 +63,11 @@ class _Call:
             self.future.set_result(result)
 
 
-def _away(detail: str) -> InfrastructureError:
-    return InfrastructureError("center_unavailable", f"The message center is away: {detail}")
+def _away(why: str) -> InfrastructureError:
+    """*why* stands in tracebacks only: details travel to strangers, and it may name our address."""
+    error = InfrastructureError("center_unavailable")
+    error.add_note(why)
+    return error
 
 
 def _explained(reply: ResponseError) -> Exception:
