@@ -456,6 +456,7 @@ async def test_after_a_fork_a_snapshot_comes_and_then_what_followed_it(
 ) -> None:
     elsewhere = Rooms(await connect("web-1"))
     ana, ben = await admit(hub, "ana"), await admit(hub, "ben")
+    await ana.heard_up_to(ben.joined.event)
     read, hand_over = asyncio.Event(), asyncio.Event()
     snapshot = rooms.snapshot
 
