@@ -1,13 +1,29 @@
 """A token for some sources: no way of writing an offer leads past it."""
 
-import pytest
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from coordinator.center import Center
 from coordinator.errors import PeerError
 from coordinator.model import TrackSource
 from coordinator.requests import TrackAnnouncement
+from coordinator.rooms import Rooms
 from media.sfu.sdp import parse
+from signaling import doors
+from signaling.config import SignalingConfig
+from signaling.hub import SignalingHub
 from signaling.sources import check_encoder, check_offer, sending_mids
+from signaling.tokens import VideoGrants, mint
+from tests.fakes.center import MediaNode
 
+Client = TestClient[web.Request, web.Application]
+
+KEY, SECRET = "key", "a secret of more than 32 bytes for tests"
 MICROPHONE = frozenset(("microphone",))
 HEAD = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
 AUDIO = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=rtpmap:111 opus/48000/2\r\na=sendonly\r\n"
@@ -58,3 +74,55 @@ def test_what_is_allowed_may_be_sent_and_anything_received() -> None:
 def test_a_token_without_sources_allows_all() -> None:
     check_offer(HEAD + AUDIO + VIDEO, [], frozenset())
     check_encoder(HEAD + AUDIO + VIDEO, frozenset())
+
+
+# --- and both doors ask ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def client(
+    center: Center, rooms: Rooms, connect: Callable[[str], Awaitable[Center]]
+) -> AsyncIterator[Client]:
+    node = MediaNode(await connect("media-0"))
+    await node.lease.start()
+    hub = SignalingHub(center, rooms, SignalingConfig(api_keys={KEY: SECRET}))
+    await hub.start()
+    app = web.Application()
+    app.add_routes(doors.routes(hub))
+    async with TestClient(TestServer(app)) as client:
+        yield client
+        await hub.close()
+    await node.lease.close()
+    await node.rooms.drop_doubts()
+
+
+@pytest.fixture
+def token() -> str:
+    grants = VideoGrants(roomJoin=True, room="plaza", canPublishSources=("microphone",))
+    return mint(KEY, SECRET, identity="ana", grants=grants, ttl_s=60, now=time.time())
+
+
+async def test_an_encoder_is_refused_before_it_is_in_the_room(
+    client: Client, rooms: Rooms, token: str
+) -> None:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/sdp"}
+    offer = HEAD + SENDS_VIDEO["plainly"]
+    async with client.post("/v1/rooms/plaza/whip", data=offer, headers=headers) as response:
+        problem = await response.json(content_type="application/problem+json")
+    assert (response.status, problem["code"]) == (403, "permission_denied")
+    assert await rooms.list(limit=10, cursor=None) == ([], None)
+
+
+async def test_a_participant_is_refused_and_stays(client: Client, token: str) -> None:
+    async with client.ws_connect(
+        "/v1/rooms/plaza/join", protocols=["tertulia.v1"], params={"access_token": token}
+    ) as socket:
+        assert (await socket.receive_json(timeout=10))["type"] == "joined"
+        tracks = [{"mid": "0", "source": "microphone"}]
+        offer = {"type": "publisher_offer", "id": 7, "sdp": HEAD + SENDS_VIDEO["by default"]}
+        await socket.send_json({**offer, "tracks": tracks})
+        error = await socket.receive_json(timeout=10)
+        assert (error["type"], error["code"], error["id"]) == ("error", "permission_denied", 7)
+        await socket.send_json({"type": "leave"})
+        assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+        assert socket.close_code == 1000
