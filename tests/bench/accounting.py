@@ -18,21 +18,21 @@ _GONE = (OSError, ValueError, IndexError)
 class Usage:
     """Sums over some processes since each began."""
 
-    user_s: float = 0.0
-    system_s: float = 0.0
+    cpu_s: float = 0.0
+    """The scheduler's nanoseconds where it keeps them, else the ticks."""
+    user_ticks_s: float = 0.0
+    """In steps of 10 ms: good for the division between user and system only."""
+    system_ticks_s: float = 0.0
     rss_bytes: int = 0
     pss_bytes: int = 0
     """Shared pages divided among those who share them."""
     processes: int = 0
 
-    @property
-    def cpu_s(self) -> float:
-        return self.user_s + self.system_s
-
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
-            self.user_s + other.user_s,
-            self.system_s + other.system_s,
+            self.cpu_s + other.cpu_s,
+            self.user_ticks_s + other.user_ticks_s,
+            self.system_ticks_s + other.system_ticks_s,
             self.rss_bytes + other.rss_bytes,
             self.pss_bytes + other.pss_bytes,
             self.processes + other.processes,
@@ -63,21 +63,17 @@ def _exact_cpu_s(pid: int) -> float:
 
 
 def usage_of(pid: int) -> Usage:
-    """One process; nothing when it is gone.
-
-    utime and stime count in ticks of 10 ms, too coarse for a short window; where the scheduler's
-    nanoseconds agree with them, those are divided in the ticks' proportion.
-    """
+    """One process; nothing when it is gone."""
     with suppress(*_GONE):
         fields = _stat_fields(pid)
         user_s, system_s = int(fields[11]) / TICKS_PER_S, int(fields[12]) / TICKS_PER_S
         ticks_s, exact_s = user_s + system_s, _exact_cpu_s(pid)
-        if ticks_s and abs(exact_s - ticks_s) <= 2.5 / TICKS_PER_S:
-            user_s, system_s = exact_s * user_s / ticks_s, exact_s * system_s / ticks_s
+        # Threads that ended are in the ticks alone: then those are nearer to the truth.
+        cpu_s = exact_s if abs(exact_s - ticks_s) <= 2.5 / TICKS_PER_S else ticks_s
         rollup = (PROC / str(pid) / "smaps_rollup").read_text()
         pss = re.search(r"^Pss:\s+(\d+)", rollup, re.M)
         pss_bytes = int(pss[1]) * 1024 if pss else 0
-        return Usage(user_s, system_s, int(fields[21]) * PAGE_BYTES, pss_bytes, 1)
+        return Usage(cpu_s, user_s, system_s, int(fields[21]) * PAGE_BYTES, pss_bytes, 1)
     return Usage()
 
 

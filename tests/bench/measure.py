@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from subprocess import Popen
 
 import pylibsrtp
 
@@ -23,6 +24,7 @@ from tests.bench.accounting import (
     usage_of,
 )
 from tests.bench.association import use_local_address
+from tests.bench.awake import keep_awake
 from tests.bench.bare import Hot
 from tests.bench.doors import Door, WhipWhepDoor
 from tests.bench.endpoint import Endpoint
@@ -64,6 +66,7 @@ class Measurement:
         self._players: list[tuple[Viewing, Endpoint]] = []
         self._endpoints: list[Endpoint] = []
         self._notes: list[str] = []
+        self._wakers: list[Popen[bytes]] = []
 
     async def run(self) -> Outcome:
         conditions = self._conditions
@@ -73,6 +76,8 @@ class Measurement:
         self._engine.start(asyncio.get_running_loop())
         try:
             await server.start()
+            if conditions.awake:
+                self._wakers = keep_awake()
             self._pin(server)
             idle = total(server.pids())
             door = server.door(self._engine, conditions.srtp)
@@ -84,6 +89,9 @@ class Measurement:
                     with suppress(ConnectionError):
                         await endpoint.close()
         finally:
+            for waker in self._wakers:
+                waker.kill()
+                waker.wait()
             self._engine.close()
             await server.stop()
 
@@ -247,7 +255,7 @@ class Measurement:
             server=sum(by_pid.values(), Usage()),
             media=sum(media, Usage()),
             generator_s=used.user + used.system,
-            busy_s=machine_busy_s(),
+            busy_s=machine_busy_s() - total(waker.pid for waker in self._wakers).cpu_s,
             server_drops=sum(drops.get(inode, 0) for inode in theirs),
             generator_drops=sum(drops.get(inode, 0) for inode in ours),
         )

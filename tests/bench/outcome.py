@@ -30,6 +30,8 @@ class Conditions(Struct, frozen=True, kw_only=True):
     join_timeout_s: float = 20.0
     server_cpus: tuple[int, ...] = ()
     generator_cpus: tuple[int, ...] = ()
+    awake: bool = False
+    """Keep the cores busy at idle priority, so that a hypervisor does not take them away."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -39,6 +41,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     shape: str
     pacing: str
     srtp: str
+    awake: bool
     connections: int
     sent: int
     expected: int
@@ -94,7 +97,7 @@ class Instant:
     media: Usage
     generator_s: float
     busy_s: float
-    """All processors together."""
+    """All processors together, without what only kept them awake."""
     server_drops: int
     generator_drops: int
 
@@ -127,6 +130,9 @@ def summarize(conditions: Conditions, before: Instant, after: Instant, found: Fo
         notes.append("processes of the server came or went in the window")
     wall_s = after.at_s - before.at_s
     server_s = after.server.cpu_s - before.server.cpu_s
+    user_s = after.server.user_ticks_s - before.server.user_ticks_s
+    system_s = after.server.system_ticks_s - before.server.system_ticks_s
+    user_share = user_s / (user_s + system_s) if user_s + system_s else 0.0
     generator_s = after.generator_s - before.generator_s
     other_s = after.busy_s - before.busy_s - generator_s - server_s
 
@@ -143,6 +149,7 @@ def summarize(conditions: Conditions, before: Instant, after: Instant, found: Fo
         shape=conditions.shape,
         pacing="bursts" if conditions.bursts else "even",
         srtp=conditions.srtp,
+        awake=conditions.awake,
         connections=len(found.delivered),
         sent=found.sent,
         expected=expected,
@@ -150,8 +157,8 @@ def summarize(conditions: Conditions, before: Instant, after: Instant, found: Fo
         loss_pct=round(100 * (1 - forwarded / expected), 4),
         worst_loss_pct=round(100 * (1 - min(r / e for e, r in found.delivered)), 4),
         cpu_us=each_us(server_s),
-        cpu_user_us=each_us(after.server.user_s - before.server.user_s),
-        cpu_system_us=each_us(after.server.system_s - before.server.system_s),
+        cpu_user_us=each_us(server_s * user_share),
+        cpu_system_us=each_us(server_s * (1 - user_share)),
         media_cpu_us=each_us(media_s) if after.media.processes else None,
         server_cpu_pct=round(100 * server_s / found.sent_in_s, 1),
         latency_p50_us=latency_us(50),

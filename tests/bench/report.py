@@ -128,10 +128,11 @@ def line(outcome: Outcome) -> str:
         if outcome.latency_p50_us is not None and outcome.latency_p99_us is not None
         else "latency unknown"
     )
+    hot = f", back to back {outcome.bare_hot_us:.2f}" if outcome.bare_hot_us is not None else ""
     return (
         f"{outcome.target:<10} {outcome.shape:<9} {outcome.pacing:<6} "
         f"{outcome.cpu_us:6.2f} us/packet (user {outcome.cpu_user_us:.2f}, "
-        f"sys {outcome.cpu_system_us:.2f}), loss {outcome.loss_pct:.3f} %, {latency}, "
+        f"sys {outcome.cpu_system_us:.2f}{hot}), loss {outcome.loss_pct:.3f} %, {latency}, "
         f"first media {outcome.first_media_p50_ms:.0f} ms, RSS {outcome.rss_mb:.0f} MB | "
         f"server {outcome.server_cpu_pct:.0f} %, generator {outcome.generator_cpu_pct:.0f} %, "
         f"other {outcome.other_cpu_pct:.0f} %, late p99 < {outcome.late_p99_us} us, "
