@@ -234,6 +234,9 @@ class Conversation:
                 reply = await self._hub.center.request(self._owner, ask.request)
             except TertuliaError as error:
                 self._act(self._session.refused, ask, error, self._loop.time())
+            except Exception:
+                # Without this the lane would be dead, and the participant wait for ever.
+                self._act(self._session.fail, internal("a participant's request"))
             else:
                 self._act(self._session.answered, ask, reply)
 
