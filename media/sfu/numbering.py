@@ -45,6 +45,11 @@ class Numbering:
         self._last_timestamp = 0
         self._last_at_s = 0.0
 
+    @property
+    def remembered(self) -> int:
+        """Ended segments that NACKs can still reach."""
+        return len(self._ended)
+
     def begin(self, source: object, extended: int, timestamp: int, now: float) -> Segment:
         """Open a segment at the publisher's packet *extended* with *timestamp*."""
         assert self.current is None, "end the open segment first"
