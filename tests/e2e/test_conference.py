@@ -103,10 +103,9 @@ async def watches(page: Page) -> None:
     video = "[data-testid=video]"
     await until(page, f"document.querySelector('{video}').currentTime > 1")
     assert await page.evaluate(MOVES, video), "the broadcast's picture stands still"
-    await until(page, "Number(document.querySelector('[data-testid=behind]').dataset.seconds) > 0")
-    behind = await page.get_by_test_id("behind").get_attribute("data-seconds")
-    assert behind is not None
-    assert float(behind) < BEHIND_S
+    # A player that stalled while it began plays a little faster until it is there.
+    behind = "Number(document.querySelector('[data-testid=behind]').dataset.seconds)"
+    await until(page, f"{behind} > 0 && {behind} < {BEHIND_S}")
 
 
 async def test_two_meet_a_third_watches_and_an_operator_ends_it(

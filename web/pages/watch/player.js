@@ -14,6 +14,9 @@
 
 // hls.js catches up by playing a little faster; more than this is heard.
 const CATCH_UP_RATE = 1.1;
+// Each stall moves the player this much further from the live edge, for good; hls.js's own second
+// would put a viewer whose machine was busy for a moment four seconds behind.
+const FURTHER_PER_STALL_S = 0.3;
 const BACK_BUFFER_S = 30;
 const STALL_MS = 8_000;
 const LONGEST_RETRY_MS = 8_000;
@@ -147,6 +150,7 @@ export class Player {
       lowLatencyMode: true,
       backBufferLength: BACK_BUFFER_S,
       maxLiveSyncPlaybackRate: CATCH_UP_RATE,
+      liveSyncOnStallIncrease: FURTHER_PER_STALL_S,
       liveDurationInfinity: true,
       // An ES module brings no worker along, and fMP4 needs no transmuxing.
       enableWorker: false,
