@@ -110,24 +110,26 @@ class Conversation:
         self._owner = NodeId("")
         self._closing = False
         self._cutting: asyncio.TimerHandle | None = None
+        self._reader: asyncio.Task[None] | None = None
 
     async def run(self, refusal: TertuliaError | None) -> None:
         """Join, unless refused already, and talk until the socket is closed."""
+        self._reader = asyncio.create_task(self._read(), name="socket reader")
         writer = asyncio.create_task(self._write(), name="socket writer")
         try:
             if refusal is None:
                 self._start(self._join(), "socket join")
             else:
                 self._act(self._session.fail, refusal)
-            await self._read()
+            await asyncio.wait([self._reader])
         finally:
             self._depart()
-            for task in self._tasks:
+            for task in (self._reader, *self._tasks):
                 task.cancel()
             if self._closing:
                 await asyncio.wait([writer], timeout=2 * self._config.close_timeout_s)
             writer.cancel()
-            await asyncio.gather(writer, *self._tasks, return_exceptions=True)
+            await asyncio.gather(self._reader, writer, *self._tasks, return_exceptions=True)
             if self._cutting is not None:
                 self._cutting.cancel()
 
@@ -250,13 +252,21 @@ class Conversation:
                 while self._out:
                     action = self._out.popleft()
                     if isinstance(action, Close):
-                        await self._socket.close(code=action.close_code)
+                        await self._close(action.close_code)
                         return
                     await self._socket.send_str(_encode(action.message).decode())
                     self._hub.counters["messages_sent"] += 1
         except (ConnectionError, RuntimeError, WSMessageTypeError) as error:
             # The socket is closed under us; the reader sees that too.
             _log.debug("a participant's socket is gone: %s", type(error).__name__)
+
+    async def _close(self, code: int) -> None:
+        """Close, and wait for the peer's close. A server that hangs up without it (as aiohttp does
+        while somebody reads) may reset the connection, and then the goodbye is lost."""
+        assert self._reader is not None
+        self._reader.cancel()
+        await asyncio.wait([self._reader])
+        await self._socket.close(code=code)
 
     def _cut(self) -> None:
         transport = self._request.transport
