@@ -1,26 +1,13 @@
 """The whole program, and real browsers."""
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
+from tests.fakes.chromium import launched
 from tests.fakes.running_server import RunningServer, StartServer
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream=fps=30",
-]
 
 
 @pytest.fixture
@@ -47,11 +34,5 @@ async def server(start_server: StartServer) -> RunningServer:
 
 @pytest.fixture
 async def chromium() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "Debian's chromium is needed: apt-get install chromium"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, headless=True, args=CHROMIUM_FLAGS
-        )
+    async with launched() as browser:
         yield browser
-        await browser.close()

@@ -1,12 +1,11 @@
 """Chromium negotiates with the node: its own offers and answers, over several changes."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from coordinator.ids import RoomName
 from coordinator.requests import (
@@ -18,6 +17,7 @@ from coordinator.requests import (
     WhipOffer,
 )
 from media.node import MediaNode
+from tests.fakes.chromium import launched
 
 ROOM = RoomName("plaza")
 WAIT_S = 20.0
@@ -90,18 +90,10 @@ PAGE = """
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    path = shutil.which("chromium")
-    assert path, "Debian's chromium is needed: apt-get install chromium"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path,
-            headless=True,
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
-        )
+    async with launched() as browser:
         page = await browser.new_page()
         await page.evaluate(PAGE)
         yield page
-        await browser.close()
 
 
 class Tab:

@@ -1,40 +1,24 @@
 """The pages in Debian's Chromium, over a small scripted server."""
 
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page
 
+from tests.fakes.chromium import launched
 from tests.fakes.page_waits import OpenPage
 from tests.fakes.pages_server import PagesServer
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream=fps=30",
-    # An address that is not loopback, so that the page is not secure.
-    "--host-resolver-rules=MAP insecure.test 127.0.0.1",
-]
+# An address that is not loopback, so that the page is not secure.
+INSECURE = "--host-resolver-rules=MAP insecure.test 127.0.0.1"
 TIMEOUT_MS = 10_000
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "Debian's chromium is needed: apt-get install chromium"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+    async with launched([INSECURE]) as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
