@@ -206,6 +206,21 @@ async def test_who_is_let_in_hears_joined_first(door: Door) -> None:
     assert client.socket.protocol == "tertulia.v1"
 
 
+async def test_what_happens_at_every_door_is_counted(door: Door) -> None:
+    client = await door.knock(None)
+    await client.farewell()
+    async with door.http.post(door.server.make_url(f"/v1/rooms/{ROOM}/whip")) as answer:
+        assert answer.status == 401
+    counted = {
+        (family.name, sample.labels.get("kind")): sample.value
+        for family in door.hub.metrics()
+        for sample in family.samples
+    }
+    assert counted["tertulia_signaling_events_total", "sockets_opened"] == 1
+    assert counted["tertulia_signaling_events_total", "goodbyes_token_missing"] == 1
+    assert counted["tertulia_signaling_events_total", "whip_refused_token_missing"] == 1
+
+
 async def test_the_token_may_come_as_a_header(door: Door) -> None:
     async with door.http.ws_connect(
         door.server.make_url(f"/v1/rooms/{ROOM}/join"),
