@@ -1,5 +1,6 @@
 """The whole program, and real browsers."""
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
     yield start
     for server in servers:
         code = await server.stop()
-        assert code == 0, server.log
+        assert code in (0, -signal.SIGKILL), server.log  # a test may have killed it
 
 
 @pytest.fixture

@@ -176,3 +176,37 @@ async def test_ctrl_c_ends_every_process(start_server: StartServer) -> None:
         goodbye = await ana.wait_for("goodbye")
         assert goodbye["code"] == "server_draining"
     assert [pid for pid in pids.values() if Path(f"/proc/{pid}").exists()] == []
+
+
+async def test_killing_the_supervisor_leaves_no_process_behind(start_server: StartServer) -> None:
+    server = await start_server(media_nodes=2)
+    pids = server.children()
+    assert len(pids) == 4
+    server.process.kill()
+    await server.process.wait()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 15
+    while any(Path(f"/proc/{pid}").exists() for pid in pids.values()):
+        assert loop.time() < deadline, f"still there: {pids}"
+        os.sched_yield()
+
+
+async def test_a_crashed_media_node_is_started_again(start_server: StartServer) -> None:
+    server = await start_server(media_nodes=1)
+    before = {node["id"] for node in await media_nodes(server)}
+    os.kill(server.children()["media-0"], signal.SIGKILL)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 20
+    while True:
+        now = {node["id"] for node in await media_nodes(server)}
+        if now and not now & before:
+            break
+        assert loop.time() < deadline, server.log
+    async with join(server, "ana") as ana, join(server, "ben") as ben:
+        (sound,) = await ana.publish(Tone())
+        assert await loudness(await ben.wait_for_track(sound)) > 0.1
+
+
+async def media_nodes(server: RunningServer) -> list[dict[str, Any]]:
+    nodes = (await server.api("GET", "/v1/nodes"))["nodes"]
+    return [node for node in nodes if node["kind"] == "media"]
