@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from tests.bench.outcome import Conditions, Outcome
 from tests.bench.report import BARE, line, table, verdicts
 from tests.bench.servers import Target
 from tests.bench.shapes import parse_shape
+from tests.bench.yardstick import DESIGN_US, yardstick_us
 from tests.fakes.running_server import ROOT
 
 SHAPES = "1x5,1x30,1x100,room6,10xroom6"
@@ -66,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--targets", action="store_true", help="judge; exit 1 when one is missed")
     p.add_argument("--json", type=Path, help="append each outcome to this file, one line each")
     p.add_argument("--table", type=Path, help="print the table of such a file and exit")
+    p.add_argument("--yardstick", action="store_true", help="print the core's figure and exit")
     p.add_argument("--one", help=argparse.SUPPRESS)  # conditions as JSON: measure once
     return p
 
@@ -145,6 +148,13 @@ def measure_apart(conditions: Conditions) -> Outcome:
     return msgspec.json.decode(out.splitlines()[-1], type=Outcome)
 
 
+def yardstick_apart() -> float:
+    """In a process of its own, as every measurement."""
+    words = [sys.executable, "-m", "tests.bench", "--yardstick"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, cwd=ROOT, check=True, timeout=RUN_LIMIT_S)
+    return float(done.stdout)
+
+
 def measure_undisturbed(conditions: Conditions, max_other_pct: float) -> Outcome:
     """The first run that others left alone; the last of a few when none was (0: any will do)."""
     for _ in range(ATTEMPTS):
@@ -186,6 +196,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
     if args.one:
         return measure_here(args.one)
+    if args.yardstick:
+        print(asyncio.run(yardstick_us()))
+        return 0
+    core_us: list[float] = []
     if args.table:
         lines = args.table.read_bytes().splitlines()
         outcomes, failed = [msgspec.json.decode(x, type=Outcome) for x in lines], 0
@@ -199,9 +213,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"{os.cpu_count()} cores; {args.srtp}; {args.payload_bytes}-byte payloads", flush=True
         )
+        core_us.append(yardstick_apart())
         outcomes, failed = measure_all(args)
+        core_us.append(yardstick_apart())
     print("\n" + table(outcomes) + "\n")
-    judged = verdicts(outcomes)
+    core = statistics.mean(core_us) / DESIGN_US if core_us else 1.0
+    judged = verdicts(outcomes, core=core)
+    if judged and core_us:
+        print(f"this core: {core:.2f} times the design's ({core_us} us, there {DESIGN_US})")
     for verdict in judged:
         print(verdict)
     missed = args.targets and not all(verdict.holds for verdict in judged)

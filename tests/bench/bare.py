@@ -37,6 +37,7 @@ class Hot(Struct, frozen=True, tag="hot"):
     packets: int
     packet_bytes: int
     """RTP header and payload."""
+    gso: bool = True
 
 
 Command = AddPublisher | AddSubscriber | Hot

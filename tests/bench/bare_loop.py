@@ -241,9 +241,11 @@ class BareLoop:
         rows, count = self._in, min(command.packets, RECEIVE_ROWS)
         publishers = [k % len(self._inbound) for k in range(count)]
         publishers.sort()
+        self._gso = command.gso
+        self._offsets[2] += 0x10000  # fresh sources: their sequence numbers begin anywhere
         rows.data[:count, 0], rows.data[:count, 1] = 0x80, 96
         rows.lengths[:count] = command.packet_bytes
-        sequence = np.arange(count) + 30_000
+        sequence = np.arange(count)
         before, packets, since_rest = resource.getrusage(resource.RUSAGE_SELF), 0, 0
         end_s = time.monotonic() + command.seconds
         while time.monotonic() < end_s:

@@ -264,7 +264,8 @@ class Measurement:
         if not isinstance(server, BareServer):
             return None
         packet_bytes = RTP_HEADER_BYTES + self._conditions.payload_bytes
-        command = Hot(seconds=HOT_S, packets=HOT_PACKETS, packet_bytes=packet_bytes)
+        gso = self._conditions.target.gso
+        command = Hot(seconds=HOT_S, packets=HOT_PACKETS, packet_bytes=packet_bytes, gso=gso)
         return (await server.process.hot(command)).us_per_packet
 
     # -- afterwards --------------------------------------------------------------------------

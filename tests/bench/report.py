@@ -80,15 +80,23 @@ class Verdict:
     loss_pct: float
     bare_us: float | None
     bare_hot_us: float | None
+    core: float
+    """How many times dearer a packet is on this core than on the one the target is for."""
+
+    @property
+    def here_us(self) -> float:
+        """The target for this core; never less than the target."""
+        return self.target_us * max(1.0, self.core)
 
     @property
     def holds(self) -> bool:
-        return self.cpu_us <= self.target_us and self.loss_pct <= 0
+        return self.cpu_us <= self.here_us and self.loss_pct <= 0
 
     def __str__(self) -> str:
         text = (
             f"{'holds ' if self.holds else 'MISSED'} {self.shape:>8} {self.server}: "
-            f"{self.cpu_us:.2f} us/packet (target {self.target_us}), loss {self.loss_pct:.3f} %"
+            f"{self.cpu_us:.2f} us/packet (target {self.target_us}, on this core "
+            f"{self.here_us:.1f}), loss {self.loss_pct:.3f} %"
         )
         if self.bare_us is not None:
             ratio = self.cpu_us / self.bare_us
@@ -98,7 +106,7 @@ class Verdict:
         return text
 
 
-def verdicts(outcomes: Iterable[Outcome]) -> list[Verdict]:
+def verdicts(outcomes: Iterable[Outcome], *, core: float) -> list[Verdict]:
     """Medians of the evenly paced repetitions against the targets; any loss in any run counts."""
     found = groups(outcomes)
     judged = []
@@ -116,6 +124,7 @@ def verdicts(outcomes: Iterable[Outcome]) -> list[Verdict]:
                 loss_pct=max(run.loss_pct for run in runs),
                 bare_us=statistics.median(run.cpu_us for run in bare) if bare else None,
                 bare_hot_us=statistics.median(hot) if hot else None,
+                core=core,
             )
         )
     return judged
