@@ -144,12 +144,25 @@ def compose(settings: dict[str, Any]) -> Config:
         raise UsageError(f"configuration: {error}") from error
 
 
-def loopback_only(settings: dict[str, Any]) -> bool:
-    """Whether everything listens on loopback, so that open rooms are safe as a default."""
-    return all(
-        settings[section].get("host", struct().host) in LOOPBACK
-        for section, struct in (("web", WebConfig), ("media", MediaConfig))
-    ) and not settings["media"].get("announced_hosts")
+def choose_for_loopback(settings: dict[str, Any]) -> None:
+    """Fill in what differs when this installation is for this machine alone.
+
+    It is, if HTTP listens on loopback and nothing was said of media. Then rooms are open, and media
+    is reachable by the machine's own addresses beside 127.0.0.1: Firefox sends to a loopback
+    address from a loopback address only, and has none as a rule. (The UDP port answers nothing but
+    checks that know a password from signaling, which stays on loopback.)
+    """
+    web, media = settings["web"], settings["media"]
+    host = media.get("host")
+    alone = (
+        web.get("host", WebConfig().host) in LOOPBACK
+        and (host is None or host in LOOPBACK)
+        and not media.get("announced_hosts")
+    )
+    settings["auth"].setdefault("open_rooms", alone)
+    if alone and host is None:
+        media["host"] = "0.0.0.0"  # noqa: S104
+        media["announced_hosts"] = [LOOPBACK[0]]
 
 
 def keep_api_key(data_dir: Path) -> tuple[dict[str, str], bool]:
@@ -196,7 +209,7 @@ def command_serve(args: argparse.Namespace) -> int:
     key_is_new = False
     if not settings["auth"].get("api_keys"):
         settings["auth"]["api_keys"], key_is_new = keep_api_key(data_dir)
-    settings["auth"].setdefault("open_rooms", loopback_only(settings))
+    choose_for_loopback(settings)
     asyncio.run(serve(settings, data_dir, key_is_new, args.log_level))
     return EXIT_OK
 
@@ -418,7 +431,9 @@ def add_role_flags(parser: argparse.ArgumentParser, *, web: bool, media: bool) -
             help="let guests join without a token (default: on if all listens on loopback)",
         )
     if media:
-        parser.add_argument("--media-host", help="address of the UDP port (127.0.0.1)")
+        parser.add_argument(
+            "--media-host", help="address of the UDP port (all, if it is for this machine)"
+        )
         parser.add_argument("--media-port", type=int, help="UDP port of the first node (7880)")
         parser.add_argument(
             "--announce", action="append", metavar="IP", help="public address; may be repeated"

@@ -68,18 +68,24 @@ def test_a_wrong_file_is_refused_with_exit_code_2(tmp_path: Path, text: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "open_rooms"),
+    ("words", "open_rooms", "media_host", "announced"),
     [
-        ((), True),
-        (("--host", "0.0.0.0"), False),
-        (("--media-host", "0.0.0.0"), False),
-        (("--announce", "203.0.113.7"), False),
+        # Firefox reaches a machine's own addresses, not its loopback.
+        ((), True, "0.0.0.0", ["127.0.0.1"]),
+        (("--media-host", "127.0.0.1"), True, "127.0.0.1", None),
+        (("--host", "0.0.0.0"), False, None, None),
+        (("--media-host", "0.0.0.0"), False, "0.0.0.0", None),
+        (("--announce", "203.0.113.7"), False, None, ["203.0.113.7"]),
     ],
 )
-def test_rooms_are_open_by_default_on_loopback_only(
-    words: tuple[str, ...], open_rooms: bool
+def test_rooms_are_open_by_default_only_if_all_is_for_this_machine(
+    words: tuple[str, ...], open_rooms: bool, media_host: str | None, announced: list[str] | None
 ) -> None:
-    assert tertulia.loopback_only(settings(*words)) is open_rooms
+    found = settings(*words)
+    tertulia.choose_for_loopback(found)
+    assert found["auth"]["open_rooms"] is open_rooms
+    assert found["media"].get("host") == media_host
+    assert found["media"].get("announced_hosts") == announced
 
 
 def test_the_api_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
