@@ -1,6 +1,7 @@
 """Debian's Firefox, driven by WebDriver BiDi (Playwright drives only a Firefox of its own)."""
 
 import asyncio
+import base64
 import json
 import re
 import shutil
@@ -110,6 +111,11 @@ class Firefox:
             }})"""
         )
         assert kept, f"Firefox waited in vain for {condition}; complaints: {self.complaints}"
+
+    async def screenshot(self) -> bytes:
+        """The visible part of the page as PNG."""
+        answer = await self._command("browsingContext.captureScreenshot", context=self._tab)
+        return base64.b64decode(answer["data"])
 
     async def _begin(self) -> None:
         await self._command("session.new", capabilities={})
