@@ -47,7 +47,7 @@ ICE_SERVERS = (
 )
 
 
-def token(identity: str | None = "encoder", *, ttl_s: float = 60.0, **grants: Any) -> str:
+def token(identity: str | None = "encoder", *, ttl_s: float = 3600.0, **grants: Any) -> str:
     """A token that joins ``plaza``, unless *grants* say otherwise."""
     video = VideoGrants(**{"roomJoin": True, "room": ROOM, **grants})
     return mint(KEY, SECRET, identity=identity, grants=video, ttl_s=ttl_s, now=time.time() - 10)

@@ -43,7 +43,7 @@ Connect = Callable[[str], Awaitable[Center]]
 Message = dict[str, Any]
 
 
-def token(identity: str | None = "ana", *, ttl_s: float = 60.0, **grants: Any) -> str:
+def token(identity: str | None = "ana", *, ttl_s: float = 3600.0, **grants: Any) -> str:
     video = VideoGrants(**{"roomJoin": True, "room": ROOM, **grants})
     return mint(KEY, SECRET, identity=identity, grants=video, ttl_s=ttl_s, now=time.time())
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.fakes.page_waits import OpenPage, until
+from tests.fakes.page_waits import OpenPage, until, until
 from tests.fakes.pages_server import PagesServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -161,6 +161,7 @@ async def test_an_invitation_in_the_address_is_used_and_taken_out_of_sight(
     await page.get_by_test_id("join").click()
     assert (await server.stay()).token == "abc"
     assert server.tokens_minted == 0
+    await until(page, "document.body.dataset.state === 'in'")
 
 
 async def test_a_room_name_that_cannot_be_is_explained(open_page: OpenPage) -> None:
