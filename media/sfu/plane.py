@@ -89,6 +89,9 @@ class MediaPlane:
                     sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER_BYTES)
                 except PermissionError:  # only root goes beyond net.core's limits
                     sock.setsockopt(socket.SOL_SOCKET, plain, SOCKET_BUFFER_BYTES)
+            if family == socket.AF_INET6:
+                # An IPv4 peer would be told a mapped address that it never had.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((config.host, config.port))
         except BaseException:
             sock.close()
