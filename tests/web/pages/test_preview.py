@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.fakes.page_waits import OpenPage, until, until
+from tests.fakes.page_waits import OpenPage, until
 from tests.fakes.pages_server import PagesServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
