@@ -112,9 +112,13 @@ class Publication:
     # --- subscriptions --------------------------------------------------------------------------
 
     def await_start(self, subscription: "Subscription") -> None:
-        """Forward to *subscription* from the next keyframe (video) or packet (audio) on."""
+        """Forward to *subscription* from the next keyframe (video) or packet (audio) on.
+
+        A subscriber whose transport is still coming up could not take a keyframe yet, and asking
+        for one would hold back the request that it needs: ``transport_connected`` asks.
+        """
         self._waiting[subscription] = None
-        if self.video:
+        if self.video and subscription.ready:
             self.keyframes.want()
 
     def suspend(self, subscription: "Subscription") -> None:

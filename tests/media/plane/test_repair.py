@@ -165,3 +165,18 @@ async def test_a_tap_gets_every_packet_and_the_reports(
     await asyncio.wait_for(arrived.wait(), 5)
     assert (got, reported) == (packets, [50_000])
     publication.untap(tap)
+
+
+async def test_a_keyframe_is_asked_for_as_soon_as_the_subscriber_can_take_it_and_not_before(
+    plane: MediaPlane, wire: Make, make_rtp: MakeRtp
+) -> None:
+    publisher, subscriber = wire(), wire()
+    await publisher.connect()
+    publication = plane.publish(publisher.transport, publisher.publication())
+    plane.subscribe(publication, subscriber.transport, subscriber.subscription(publication.spec))
+    publisher.send(make_rtp(1, payload=DELTA))
+    await publisher.rtp_until_quiet(INTERVAL_S / 2)
+    assert not publication.keyframes.wanted
+    assert plane.counters.keyframes_requested == 0
+    await subscriber.connect()
+    await publisher.feedback(rtcp.KeyframeWanted, "a keyframe request", INTERVAL_S / 2)
